@@ -23,7 +23,9 @@ export function parseCidr(text: string): Cidr {
   const value = parseIpv4(address);
   const base = ipv4(Math.floor(value / 2 ** (32 - prefixLength)) * 2 ** (32 - prefixLength));
   if (base !== value) {
-    throw new Error(`"${text}" has bits set beyond its prefix: did you mean ${formatCidr({ base, prefixLength })}?`);
+    throw new Error(
+      `"${text}" has bits set beyond its prefix: did you mean ${formatCidr({ base, prefixLength })}?`,
+    );
   }
   return { base, prefixLength };
 }
