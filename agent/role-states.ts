@@ -1,0 +1,34 @@
+// What the keeper tells the others about the roles, as a small file under the run directory: pids and restarts, for metrics and status.
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+
+export interface RoleState {
+  readonly role: string;
+  /** 0 while none runs. */
+  readonly pid: number;
+  readonly restarts: number;
+}
+
+export function writeRoleStates(path: string, states: readonly RoleState[]): void {
+  writeFileSync(`${path}.new`, JSON.stringify(states), { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
+/** Empty when the file is not there or not whole: the keeper writes it before anybody reads. */
+export function readRoleStates(path: string): readonly RoleState[] {
+  try {
+    const value: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    return Array.isArray(value) ? value.filter(isRoleState) : [];
+  } catch {
+    return [];
+  }
+}
+
+const isRoleState = (value: unknown): value is RoleState =>
+  typeof value === 'object' &&
+  value !== null &&
+  'role' in value &&
+  typeof value.role === 'string' &&
+  'pid' in value &&
+  typeof value.pid === 'number' &&
+  'restarts' in value &&
+  typeof value.restarts === 'number';

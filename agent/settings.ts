@@ -1,0 +1,179 @@
+// The agent's settings from its environment: Weave's names where they still mean the same, WEFT_* for the rest. Every value is checked
+// here, once; a bad one is refused with its name, its value and what to write instead. docs/operations.md has the table (tested).
+import {
+  type Cidr,
+  type Ipv4,
+  type Vni,
+  blockCount,
+  cidrContains,
+  formatCidr,
+  formatIpv4,
+  vni,
+} from '../proto/address.ts';
+import { parseCidr, parseIpv4 } from '../proto/address-text.ts';
+import { OperationError } from './operation-error.ts';
+
+export interface Settings {
+  readonly nodeName: string;
+  /** The node's underlay address; undefined = found from the default route. */
+  readonly nodeIp: Ipv4 | undefined;
+  readonly range: Cidr;
+  readonly blockPrefixLength: number;
+  /** UDP port of the tunnel, the same on every node. */
+  readonly port: number;
+  readonly vni: Vni;
+  /** MTU inside pods; undefined = the underlay's less the encapsulation. */
+  readonly mtu: number | undefined;
+  readonly masquerade: boolean;
+  readonly statusAddress: ListenAddress;
+  readonly metricsAddress: ListenAddress;
+  readonly runDirectory: string;
+  readonly stateDirectory: string;
+  /** How long a freed block stays unclaimed. */
+  readonly blockQuarantineMs: number;
+  /** How long an empty block, other than the first, is kept. */
+  readonly blockQuietMs: number;
+  readonly logLevel: string;
+  readonly logFormat: 'json' | 'pretty';
+}
+
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Name, default (as text) and meaning of every setting; the documentation's table is compared with it. */
+export const SETTING_TABLE: readonly (readonly [name: string, fallback: string, meaning: string])[] = [
+  ['HOSTNAME', '', 'name of the Node object of this node (fieldRef spec.nodeName); required'],
+  ['WEFT_NODE_IP', '', "the node's underlay address (fieldRef status.hostIP); empty: from the default route"],
+  ['IPALLOC_RANGE', '10.32.0.0/12', 'addresses of all pods of the cluster; the same on every node'],
+  ['WEFT_BLOCK_PREFIX', '26', 'prefix length of the blocks that nodes claim out of the range'],
+  ['WEFT_PORT', '6784', 'UDP port that nodes receive VXLAN on; the same on every node'],
+  ['WEFT_VNI', '1', 'VXLAN network identifier; the same on every node'],
+  ['WEAVE_MTU', '', "MTU inside pods; empty: the underlay interface's MTU less 50"],
+  ['WEFT_MASQUERADE', '1', '"0": packets that leave the range keep the pod\'s address'],
+  ['WEAVE_HTTP_ADDR', '127.0.0.1:6784', 'status pages (TCP)'],
+  ['WEAVE_METRICS_ADDR', '0.0.0.0:6782', 'Prometheus metrics'],
+  ['WEFT_RUN_DIR', '/run/weft', 'sockets and the forwarding table (tmpfs)'],
+  ['WEFT_STATE_DIR', '/var/lib/weft', 'allocations and the last-known cluster state'],
+  ['WEFT_BLOCK_QUARANTINE_SECONDS', '600', 'how long a freed block stays unclaimed'],
+  ['WEFT_BLOCK_QUIET_SECONDS', '600', 'how long an empty block, other than the first, is kept'],
+  ['LOG_LEVEL', 'info', 'trace, debug, info, warn or error'],
+  ['LOG_FORMAT', 'json', 'json, or pretty for people'],
+];
+
+const FALLBACKS = new Map(SETTING_TABLE.map(([name, fallback]) => [name, fallback]));
+
+/** Throws OperationError SETTING_INVALID that names the setting, its value and the remedy. */
+export function parseSettings(environment: Environment): Settings {
+  const text = (name: string): string => {
+    const value = environment[name];
+    return value === undefined || value === '' ? (FALLBACKS.get(name) ?? '') : value;
+  };
+  const settings: Settings = {
+    nodeName: nodeName(text('HOSTNAME')),
+    nodeIp:
+      text('WEFT_NODE_IP') === '' ? undefined : named('WEFT_NODE_IP', () => parseIpv4(text('WEFT_NODE_IP'))),
+    range: named('IPALLOC_RANGE', () => parseCidr(text('IPALLOC_RANGE'))),
+    blockPrefixLength: integer('WEFT_BLOCK_PREFIX', text('WEFT_BLOCK_PREFIX'), [20, 29]),
+    port: integer('WEFT_PORT', text('WEFT_PORT'), [1, 65535]),
+    vni: vni(integer('WEFT_VNI', text('WEFT_VNI'), [0, 0xffffff])),
+    mtu: text('WEAVE_MTU') === '' ? undefined : integer('WEAVE_MTU', text('WEAVE_MTU'), [576, 65485]),
+    masquerade: choice('WEFT_MASQUERADE', text('WEFT_MASQUERADE'), ['0', '1']) === '1',
+    statusAddress: listenAddress('WEAVE_HTTP_ADDR', text('WEAVE_HTTP_ADDR')),
+    metricsAddress: listenAddress('WEAVE_METRICS_ADDR', text('WEAVE_METRICS_ADDR')),
+    runDirectory: directory('WEFT_RUN_DIR', text('WEFT_RUN_DIR')),
+    stateDirectory: directory('WEFT_STATE_DIR', text('WEFT_STATE_DIR')),
+    blockQuarantineMs: seconds('WEFT_BLOCK_QUARANTINE_SECONDS', text),
+    blockQuietMs: seconds('WEFT_BLOCK_QUIET_SECONDS', text),
+    logLevel: choice('LOG_LEVEL', text('LOG_LEVEL'), ['trace', 'debug', 'info', 'warn', 'error']),
+    logFormat: choice('LOG_FORMAT', text('LOG_FORMAT'), ['json', 'pretty'] as const),
+  };
+  checkRange(settings);
+  return settings;
+}
+
+function checkRange({ range, blockPrefixLength, nodeIp }: Settings): void {
+  const name = formatCidr(range);
+  if (range.prefixLength < 8) {
+    throw invalid('IPALLOC_RANGE', name, 'it is too large: choose a prefix length of 8 or more');
+  }
+  if (range.prefixLength > blockPrefixLength - 1 || blockCount(range, blockPrefixLength) < 2) {
+    throw invalid(
+      'IPALLOC_RANGE',
+      name,
+      `it is too small: nodes claim blocks of /${blockPrefixLength}, so choose /${blockPrefixLength - 1} or a shorter prefix`,
+    );
+  }
+  if (nodeIp !== undefined && cidrContains(range, nodeIp)) {
+    throw invalid(
+      'IPALLOC_RANGE',
+      name,
+      `it overlaps the node's own address ${formatIpv4(nodeIp)}: choose a range that no host uses`,
+    );
+  }
+}
+
+const invalid = (name: string, value: string, remedy: string): OperationError =>
+  new OperationError(`Cannot use ${name}="${value}": ${remedy}`, {
+    code: 'SETTING_INVALID',
+    context: { setting: name, value },
+  });
+
+function named<T>(name: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new OperationError(`Cannot use ${name}: ${reason}`, {
+      code: 'SETTING_INVALID',
+      context: { setting: name },
+      cause: error,
+    });
+  }
+}
+
+function integer(name: string, text: string, [least, most]: readonly [number, number]): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < least || value > most) {
+    throw invalid(name, text, `write a whole number from ${least} to ${most}`);
+  }
+  return value;
+}
+
+const seconds = (name: string, text: (name: string) => string): number =>
+  integer(name, text(name), [0, 31_536_000]) * 1000;
+
+function choice<T extends string>(name: string, text: string, words: readonly T[]): T {
+  const found = words.find((word) => word === text);
+  if (found === undefined) throw invalid(name, text, `write one of ${words.join(', ')}`);
+  return found;
+}
+
+function nodeName(text: string): string {
+  if (!/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/.test(text)) {
+    throw invalid(
+      'HOSTNAME',
+      text,
+      'write the name of this Node object (in a manifest: fieldRef spec.nodeName)',
+    );
+  }
+  return text;
+}
+
+function listenAddress(name: string, text: string): ListenAddress {
+  const at = text.lastIndexOf(':');
+  const host = text.slice(0, Math.max(at, 0)).replace(/^\[(.*)\]$/, '$1');
+  const port = text.slice(at + 1);
+  if (at < 1 || host === '' || !/^\d+$/.test(port) || Number(port) > 65535) {
+    throw invalid(name, text, 'write an address and a port such as 127.0.0.1:6784');
+  }
+  return { host, port: Number(port) };
+}
+
+function directory(name: string, text: string): string {
+  if (!text.startsWith('/')) throw invalid(name, text, 'write an absolute path');
+  return text.length > 1 ? text.replace(/\/+$/, '') : text;
+}

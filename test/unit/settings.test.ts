@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { formatCidr } from '../../proto/address.ts';
+import { OperationError } from '../../agent/operation-error.ts';
+import { SETTING_TABLE, parseSettings } from '../../agent/settings.ts';
+
+const refusal = (environment: Record<string, string>): string => {
+  try {
+    parseSettings({ HOSTNAME: 'n1', ...environment });
+  } catch (error) {
+    assert.ok(error instanceof OperationError);
+    assert.equal(error.code, 'SETTING_INVALID');
+    return error.message;
+  }
+  return 'accepted';
+};
+
+test('parseSettings takes the documented defaults', () => {
+  const settings = parseSettings({ HOSTNAME: 'n1' });
+  assert.equal(formatCidr(settings.range), '10.32.0.0/12');
+  assert.equal(settings.port, 6784);
+  assert.deepEqual(settings.metricsAddress, { host: '0.0.0.0', port: 6782 });
+  assert.equal(settings.nodeIp, undefined);
+});
+
+test('parseSettings refuses a bad value with its name, the value and the remedy', () => {
+  const cases: readonly (readonly [Record<string, string>, RegExp])[] = [
+    [{ IPALLOC_RANGE: 'banana' }, /IPALLOC_RANGE.*"banana" is not a CIDR/],
+    [{ IPALLOC_RANGE: '10.32.0.0/33' }, /prefix length must be 0 to 32/],
+    [{ IPALLOC_RANGE: '10.32.0.1/12' }, /did you mean 10\.32\.0\.0\/12/],
+    [{ IPALLOC_RANGE: '10.32.0.0/28' }, /too small: nodes claim blocks of \/26/],
+    [{ IPALLOC_RANGE: '10.0.0.0/7' }, /too large|bits set/],
+    [
+      { IPALLOC_RANGE: '10.32.0.0/12', WEFT_NODE_IP: '10.33.1.1' },
+      /overlaps the node's own address 10\.33\.1\.1/,
+    ],
+    [{ WEFT_NODE_IP: '10.1.1' }, /WEFT_NODE_IP.*four decimal octets/],
+    [{ WEFT_PORT: '0' }, /WEFT_PORT="0".*1 to 65535/],
+    [{ WEFT_PORT: '6784x' }, /whole number/],
+    [{ WEAVE_MTU: '100' }, /576 to/],
+    [{ WEFT_VNI: '16777216' }, /0 to 16777215/],
+    [{ WEAVE_HTTP_ADDR: 'localhost' }, /an address and a port/],
+    [{ LOG_FORMAT: 'xml' }, /one of json, pretty/],
+    [{ WEFT_RUN_DIR: 'run' }, /absolute path/],
+    [{ HOSTNAME: 'Bad_Name' }, /HOSTNAME="Bad_Name"/],
+    [{ WEFT_MASQUERADE: 'yes' }, /one of 0, 1/],
+  ];
+  for (const [environment, expected] of cases) assert.match(refusal(environment), expected);
+});
+
+test('parseSettings needs the node name', () => {
+  assert.throws(() => parseSettings({}), /HOSTNAME/);
+});
+
+test('SETTING_TABLE names every variable once', () => {
+  const names = SETTING_TABLE.map(([name]) => name);
+  assert.equal(new Set(names).size, names.length);
+});
