@@ -15,7 +15,7 @@ export function parseIpv4(text: string): Ipv4 {
 /** Parses `address/length`. Throws when it is malformed or has host bits set, naming the prefix that was meant. */
 export function parseCidr(text: string): Cidr {
   const [address, length, ...rest] = text.split('/');
-  if (address === undefined || length === undefined || rest.length > 0 || !/^\d{1,2}$/.test(length)) {
+  if (address === undefined || length === undefined || rest.length > 0 || !/^(0|[1-9]\d?)$/.test(length)) {
     throw new Error(`"${text}" is not a CIDR: write an address and a prefix length such as 10.32.0.0/12`);
   }
   const prefixLength = Number(length);

@@ -52,4 +52,6 @@ export function placed(bytes: Uint8Array, offset: number = 7): Placed {
 
 /** Whether everything around the place is still POISON: nothing was written outside. */
 export const surroundingsIntact = ({ buffer, offset, length }: Placed): boolean =>
-  buffer.every((byte, at) => (at >= offset && at < offset + length) || byte === POISON);
+  isPoison(buffer.subarray(0, offset)) && isPoison(buffer.subarray(offset + length));
+
+const isPoison = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === POISON);

@@ -1,0 +1,116 @@
+// The authority on layering: which part of the sources may import what; layering.test.ts holds the sources to it. Extend it here; each
+// departure states its reason.
+
+export const ANY_NODE = 'any';
+
+export interface Area {
+  /** A folder (with the slash) or one file. The longest that matches a file is its area. */
+  readonly path: string;
+  /** Beside its own files. Only areas further up in the table, so there are no cycles between areas. */
+  readonly mayImport: readonly string[];
+  /** Built-in modules of Node: none for pure logic. */
+  readonly node: readonly string[] | typeof ANY_NODE;
+}
+
+/** From the bottom up. `agent/` itself is the keeper and its roles, a program; control and the data plane are programs of their own. */
+export const AREAS: readonly Area[] = [
+  // Pure: no I/O.
+  { path: 'proto/', mayImport: [], node: [] },
+  { path: 'agent/operation-error.ts', mayImport: [], node: [] },
+  { path: 'agent/settings.ts', mayImport: ['proto/', 'agent/operation-error.ts'], node: [] },
+  { path: 'agent/ipam/', mayImport: ['proto/', 'agent/operation-error.ts'], node: [] },
+  { path: 'agent/dataplane/', mayImport: ['proto/', 'agent/operation-error.ts'], node: [] },
+  // Adapters: they know their technology and not each other.
+  { path: 'agent/linux/', mayImport: ['proto/', 'agent/operation-error.ts'], node: ANY_NODE },
+  { path: 'agent/kube/', mayImport: ['proto/', 'agent/operation-error.ts'], node: ANY_NODE },
+  { path: 'agent/telemetry/', mayImport: ['proto/', 'agent/operation-error.ts'], node: ANY_NODE },
+  // Programs.
+  {
+    path: 'agent/control/',
+    mayImport: [
+      'proto/',
+      'agent/operation-error.ts',
+      'agent/settings.ts',
+      'agent/ipam/',
+      'agent/linux/',
+      'agent/kube/',
+      'agent/telemetry/',
+    ],
+    node: ANY_NODE,
+  },
+  {
+    path: 'agent/',
+    mayImport: [
+      'proto/',
+      'agent/operation-error.ts',
+      'agent/settings.ts',
+      'agent/linux/',
+      'agent/telemetry/',
+    ],
+    node: ANY_NODE,
+  },
+  {
+    path: 'agent/cli/',
+    mayImport: ['proto/', 'agent/operation-error.ts', 'agent/settings.ts', 'agent/linux/', 'agent/kube/'],
+    node: ANY_NODE,
+  },
+  { path: 'embedded-api/', mayImport: ['proto/'], node: ANY_NODE },
+  // Nothing that ships imports these.
+  { path: 'test/', mayImport: ['proto/', 'agent/', 'embedded-api/'], node: ANY_NODE },
+  { path: 'bench/', mayImport: ['proto/', 'agent/', 'embedded-api/', 'test/'], node: ANY_NODE },
+];
+
+export interface Departure {
+  readonly files: readonly string[];
+  /** Areas, beside its area's. */
+  readonly mayImport?: readonly string[];
+  readonly node?: readonly string[] | typeof ANY_NODE;
+  readonly because: string;
+}
+
+export const DEPARTURES: readonly Departure[] = [
+  {
+    files: ['agent/ipam/address-log.ts'],
+    mayImport: ['agent/linux/'],
+    node: ['node:fs', 'node:fs/promises', 'node:path'],
+    because: 'the adapter of the pool: the log on disk, synced and locked',
+  },
+  {
+    files: ['agent/dataplane/main.ts', 'agent/dataplane/prepare.ts'],
+    mayImport: ['agent/settings.ts', 'agent/linux/', 'agent/telemetry/'],
+    node: ANY_NODE,
+    because: 'the composition root of the data plane',
+  },
+  {
+    files: [
+      'agent/dataplane/loop.ts',
+      'agent/dataplane/receiver.ts',
+      'agent/dataplane/transmitter.ts',
+      'agent/dataplane/tun-port.ts',
+    ],
+    mayImport: ['agent/linux/'],
+    node: ['node:os'],
+    because: 'adapters of the data plane: the system calls of one descriptor, and the loop over them',
+  },
+  {
+    files: ['agent/dataplane/checksum.ts'],
+    node: ['node:fs'],
+    because: 'reads the WebAssembly kernel beside it',
+  },
+  {
+    files: ['agent/dataplane/assemble.ts'],
+    node: ['node:fs', 'node:path'],
+    because: 'a build step: makes the WebAssembly kernel from its text',
+  },
+];
+
+/** Where each npm package is imported: one file, or one folder of the tests. Tests may import any of them. */
+export const PACKAGES: Readonly<Record<string, string>> = {
+  'ipaddr.js': 'proto/address-text.ts',
+  koffi: 'agent/linux/libc.ts',
+  '@kubernetes/client-node': 'agent/kube/cluster-config.ts',
+  pino: 'agent/telemetry/logger.ts',
+  'prom-client': 'agent/telemetry/registry.ts',
+  wabt: 'agent/dataplane/assemble.ts',
+  'dgram-as-promised': 'test/lab/',
+};
