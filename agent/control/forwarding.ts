@@ -7,8 +7,11 @@ import { decodeForwardingTable, encodeForwardingTable } from '../../proto/forwar
 import { sendText } from '../linux/channel.ts';
 
 export interface ForwardingPublisher {
-  /** Returns the generation that is in force now. */
-  publish(inputs: Omit<ForwardingTable, 'generation'>): number;
+  /** The generation that is in force now, and whether it is new. */
+  publish(inputs: Omit<ForwardingTable, 'generation'>): {
+    readonly generation: number;
+    readonly changed: boolean;
+  };
 }
 
 /** `path` lies on tmpfs, so no sync is needed; `channelFd` is the data plane's control channel. */
@@ -17,7 +20,9 @@ export function createForwardingPublisher(options: { path: string; channelFd: nu
   return {
     publish(inputs) {
       const candidate = contentOf({ ...inputs, generation: 0 });
-      if (content !== undefined && Buffer.compare(candidate, content) === 0) return generation;
+      if (content !== undefined && Buffer.compare(candidate, content) === 0) {
+        return { generation, changed: false };
+      }
       content = candidate;
       generation = (generation + 1) >>> 0;
       const temporary = `${options.path}.new`;
@@ -29,7 +34,7 @@ export function createForwardingPublisher(options: { path: string; channelFd: nu
       }
       renameSync(temporary, options.path);
       sendText(options.channelFd, 'table');
-      return generation;
+      return { generation, changed: true };
     },
   };
 }

@@ -41,9 +41,11 @@ const signatures = {
   epoll_ctl: 'int (int, int, int, pointer)',
   epoll_wait: 'int (int, pointer, int, int)',
   eventfd: 'int (int, int)',
+  memfd_create: 'int (pointer, int)',
   mmap: 'int64 (pointer, long, int, int, int, long)',
   munmap: 'int (pointer, long)',
   setns: 'int (int, int)',
+  unshare: 'int (int)',
   clock_gettime: 'int (int, pointer)',
 } as const;
 

@@ -1,0 +1,170 @@
+// The data plane's own loop over the TUN, the tunnel socket and two channels: one blocking poll, then a bounded batch each way, so that
+// neither direction starves the other. libuv never runs once it has started. Everything read in a round is sent before the next poll:
+// "drain" can therefore end the process after any round without losing a packet.
+import { constants } from 'node:os';
+
+import { errno, libc, systemError } from '../linux/libc.ts';
+import { OperationError } from '../operation-error.ts';
+import type { Clock } from './clock.ts';
+import type { Egress } from './egress.ts';
+import type { Ingress } from './ingress.ts';
+import type { PacketMemory } from './packet-memory.ts';
+import type { Probes } from './probes.ts';
+import type { Receiver } from './receiver.ts';
+import type { SendBatch } from './send-batch.ts';
+import { type DataplaneStats, PROCESS_GAUGE } from './stats.ts';
+import type { Transmitter } from './transmitter.ts';
+import type { TunPort } from './tun-port.ts';
+import type { WriteBatch } from './write-batch.ts';
+
+/** A round takes at most so much from the TUN. */
+const PACKETS_A_ROUND = 64;
+const BYTES_A_ROUND = 256 * 1024;
+/** How often the MTU and the statistics of the process are looked at while nothing else happens. */
+const HOUSEKEEPING_MS = 1000;
+/** Rounds of probes closer than this are joined: a wake-up costs more than a late probe. */
+const SHORTEST_WAIT_MS = 5;
+
+const POLLIN = 1;
+const POLLERR = 8;
+const POLLNVAL = 32;
+const POLL_ENTRY_BYTES = 8;
+const TUN = 0;
+const UDP = 1;
+const CONTROL = 2;
+const KEEPER = 3;
+const ENTRIES = 4;
+const { EINTR } = constants.errno;
+
+export interface LoopOptions {
+  readonly memory: PacketMemory;
+  readonly base: number;
+  readonly descriptors: {
+    readonly tun: number;
+    readonly receive: number;
+    readonly control: number;
+    readonly keeper: number;
+  };
+  readonly clock: Clock;
+  readonly stats: DataplaneStats;
+  readonly tun: TunPort;
+  readonly receiver: Receiver;
+  readonly transmitter: Transmitter;
+  readonly egress: Egress;
+  readonly ingress: Ingress;
+  readonly probes: Probes;
+  readonly sends: SendBatch;
+  readonly writes: WriteBatch;
+  /** Reads the next message of a channel: text, '' when there is none, undefined when the other end is gone. */
+  readonly message: (fd: number) => string | undefined;
+  /** Control has written another table. */
+  readonly reload: () => void;
+  /** Once a second. */
+  readonly housekeeping: () => void;
+}
+
+/** Returns when the keeper asks to drain or is gone. */
+export function run(options: LoopOptions): void {
+  const { clock, stats, memory, probes } = options;
+  const poll = createPoll(options);
+  let loops = stats.get(0, PROCESS_GAUGE.loops);
+  let housekeepingMs = 0;
+  let busy = false;
+  for (;;) {
+    clock.read();
+    if (clock.nowMs >= housekeepingMs) {
+      options.housekeeping();
+      housekeepingMs = clock.nowMs + HOUSEKEEPING_MS;
+    }
+    probes.sendDue();
+    poll.wait(busy ? 0 : waitMs(clock.nowMs, housekeepingMs, probes.nextDueMs()));
+    loops += 1;
+    stats.setProcess(PROCESS_GAUGE.loops, loops);
+    clock.read();
+    if (poll.isReady(KEEPER) && keeperWantsEnd(options)) return;
+    if (poll.isReady(CONTROL)) takeControlMessages(options, poll);
+    if (poll.isBroken(TUN)) {
+      throw new OperationError('Cannot go on: the TUN device was deleted', { code: 'TUN_GONE' });
+    }
+    const moreOut = poll.isReady(TUN) && takeFromTun(options);
+    const moreIn = poll.isReady(UDP) && takeFromWire(options);
+    busy = moreOut || moreIn;
+  }
+
+  function createPoll({ base, descriptors }: LoopOptions): {
+    wait(timeoutMs: number): void;
+    isReady(entry: number): boolean;
+    isBroken(entry: number): boolean;
+    forget(entry: number): void;
+  } {
+    const entries = memory.allocate(ENTRIES * POLL_ENTRY_BYTES);
+    const fds = [descriptors.tun, descriptors.receive, descriptors.control, descriptors.keeper];
+    for (const [index, fd] of fds.entries()) {
+      memory.view.setInt32(entries + index * POLL_ENTRY_BYTES, fd, true);
+      memory.view.setInt16(entries + index * POLL_ENTRY_BYTES + 4, POLLIN, true);
+    }
+    return {
+      wait(timeoutMs) {
+        const ready = libc.poll(base + entries, ENTRIES, timeoutMs);
+        if (ready >= 0 || errno() === EINTR) return;
+        throw systemError('poll the descriptors that the keeper gave');
+      },
+      isReady: (entry) => memory.view.getInt16(entries + entry * POLL_ENTRY_BYTES + 6, true) !== 0,
+      isBroken: (entry) =>
+        (memory.view.getInt16(entries + entry * POLL_ENTRY_BYTES + 6, true) & (POLLERR | POLLNVAL)) !== 0,
+      forget: (entry) => memory.view.setInt32(entries + entry * POLL_ENTRY_BYTES, -1, true),
+    };
+  }
+}
+
+const waitMs = (nowMs: number, housekeepingMs: number, probesMs: number): number => {
+  const untilProbes = Math.max(SHORTEST_WAIT_MS, probesMs - nowMs);
+  return Math.ceil(Math.max(0, Math.min(housekeepingMs - nowMs, untilProbes)));
+};
+
+/** True when more may be waiting. */
+function takeFromTun({ tun, egress, transmitter, sends }: LoopOptions): boolean {
+  let packets = 0;
+  let bytes = 0;
+  while (packets < PACKETS_A_ROUND && bytes < BYTES_A_ROUND && tun.hasRoom) {
+    const offset = tun.readOffset;
+    const length = tun.read();
+    if (length <= 0) break;
+    tun.keep(length);
+    egress.accept(offset, length);
+    packets += 1;
+    bytes += length;
+  }
+  transmitter.flush(sends);
+  egress.sent();
+  tun.clear();
+  return packets === PACKETS_A_ROUND || bytes >= BYTES_A_ROUND;
+}
+
+/** True when more may be waiting. */
+function takeFromWire({ receiver, ingress, tun, writes }: LoopOptions): boolean {
+  const count = receiver.receive();
+  for (let index = 0; index < count; index++) ingress.accept(receiver.datagram(index));
+  ingress.finish();
+  tun.flush(writes);
+  return count > 0;
+}
+
+function keeperWantsEnd({ message, descriptors }: LoopOptions): boolean {
+  for (;;) {
+    const text = message(descriptors.keeper);
+    if (text === undefined || text === 'drain') return true;
+    if (text === '') return false;
+  }
+}
+
+function takeControlMessages(options: LoopOptions, poll: { forget(entry: number): void }): void {
+  let changed = false;
+  for (;;) {
+    const text = options.message(options.descriptors.control);
+    if (text === undefined) poll.forget(CONTROL);
+    if (text === undefined || text === '') break;
+    if (text === 'table') changed = true;
+  }
+  if (changed) options.reload();
+}

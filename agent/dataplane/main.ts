@@ -1,0 +1,123 @@
+// The data plane's process. It inherits its descriptors from the keeper, prepares everything, says "ready" and waits for its turn; then it
+// carries packets until the keeper says "drain" or is gone. It needs no API and no disk: its table is a file on tmpfs.
+// The control channel is shared with the spare, so it is not read before the turn comes; the table's file is read then anyway.
+import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+
+import { decodeForwardingTable } from '../../proto/forwarding-codec.ts';
+import type { Region } from '../linux/arena.ts';
+import { errno, libc } from '../linux/libc.ts';
+import { codeOf } from '../operation-error.ts';
+import { type LoopOptions, run } from './loop.ts';
+import { type Dataplane, type Descriptors, prepareDataplane } from './prepare.ts';
+import type { Report } from './report.ts';
+import { SEND_SOCKETS } from './send-batch.ts';
+import { PROCESS_GAUGE } from './stats.ts';
+
+const DESCRIPTORS: Descriptors = {
+  keeper: 3,
+  control: 4,
+  tun: 5,
+  receive: 6,
+  send: Array.from({ length: SEND_SOCKETS }, (_, index) => 7 + index),
+};
+const MESSAGE_BYTES = 64;
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
+const EXIT_FAILED = 1;
+/** No message now; every other error means that the channel is no more. */
+const QUIET: ReadonlySet<number> = new Set([constants.errno.EAGAIN, constants.errno.EINTR]);
+
+const report: Report = (event, fields) => {
+  process.stderr.write(
+    `${JSON.stringify({ time: new Date().toISOString(), role: 'dataplane', event, ...fields })}\n`,
+  );
+};
+
+function main(): void {
+  const runDirectory = process.env['WEFT_RUN_DIR'] ?? '/run/weft';
+  try {
+    const dataplane = prepareDataplane({ runDirectory, descriptors: DESCRIPTORS, report });
+    const tablePath = join(runDirectory, 'forwarding-table');
+    readTable(dataplane, tablePath); // warms the spare up; read again when its turn comes
+    if (serve(dataplane, tablePath)) process.exit(0);
+  } catch (error) {
+    report('dataplane_failed', {
+      code: codeOf(error),
+      message: error instanceof Error ? error.message : String(error),
+    });
+  }
+  process.exit(EXIT_FAILED);
+}
+
+/** True when the keeper asked for the end; false when it never gave the turn. */
+function serve(dataplane: Dataplane, tablePath: string): boolean {
+  const channel = createChannel(dataplane.arena.allocate(MESSAGE_BYTES));
+  channel.send(DESCRIPTORS.keeper, 'ready');
+  for (;;) {
+    const text = channel.receive(DESCRIPTORS.keeper, 0);
+    if (text === undefined) return false;
+    if (text === 'drain') return true;
+    if (text === 'activate') break;
+  }
+  const { stats, clock, tun, ingress } = dataplane;
+  const reload = (): void => {
+    readTable(dataplane, tablePath);
+    stats.setProcess(PROCESS_GAUGE.generation, dataplane.egress.forwarding.generation);
+  };
+  const options: LoopOptions = {
+    ...dataplane,
+    descriptors: DESCRIPTORS,
+    message: (fd) => channel.receive(fd, MSG_DONTWAIT),
+    reload,
+    housekeeping() {
+      ingress.mtu = tun.mtu(DESCRIPTORS.receive) ?? ingress.mtu;
+    },
+  };
+  reload();
+  stats.setProcess(PROCESS_GAUGE.process_id, process.pid);
+  stats.setProcess(PROCESS_GAUGE.started_ms, clock.read());
+  channel.send(DESCRIPTORS.keeper, 'active');
+  report('dataplane_active', { generation: dataplane.egress.forwarding.generation });
+  run(options);
+  return true;
+}
+
+/** Uses the table of the file; goes on with the one in use when the file is missing or damaged. */
+function readTable(dataplane: Dataplane, path: string): void {
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') report('table_unreadable', { code: codeOf(error), path });
+    return;
+  }
+  const table = decodeForwardingTable(bytes);
+  if (table.ok) dataplane.useTable(table.value);
+  else report('table_refused', { reason: table.reason, path });
+}
+
+interface Channel {
+  send(fd: number, text: string): void;
+  /** The next message; '' when there is none, undefined when the other end is gone. */
+  receive(fd: number, flags: number): string | undefined;
+}
+
+function createChannel(buffer: Region): Channel {
+  const decoder = new TextDecoder();
+  return {
+    send(fd, text) {
+      buffer.bytes.set(new TextEncoder().encode(text));
+      libc.send(fd, buffer.address, text.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    },
+    receive(fd, flags) {
+      const length = libc.recv(fd, buffer.address, MESSAGE_BYTES, flags);
+      if (length === 0) return undefined;
+      if (length < 0) return QUIET.has(errno()) ? '' : undefined;
+      return decoder.decode(buffer.bytes.slice(0, length));
+    },
+  };
+}
+
+main();

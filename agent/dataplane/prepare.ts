@@ -1,0 +1,151 @@
+// Makes everything that the packet path needs before it starts: the arena, the WASM kernel, the mapped statistics, the pure modules and
+// the ports around them. After this nothing is allocated that a packet could wait for.
+import { closeSync, constants, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { hrtime } from 'node:process';
+
+import { ipv4, mac, vni } from '../../proto/address.ts';
+import { ROW_COLUMNS, STATS_BYTES, STATS_ROWS } from '../../proto/dataplane-stats.ts';
+import type { ForwardingTable } from '../../proto/forwarding-table.ts';
+import { Arena } from '../linux/arena.ts';
+import { errnoName, libc, systemError } from '../linux/libc.ts';
+import { loadChecksum } from './checksum.ts';
+import { type Clock, createClock } from './clock.ts';
+import { Egress } from './egress.ts';
+import { Forwarding } from './forwarding.ts';
+import { IcmpErrors } from './icmp-errors.ts';
+import { Ingress } from './ingress.ts';
+import type { LoopOptions } from './loop.ts';
+import { type PacketMemory, splitAddress } from './packet-memory.ts';
+import { PeerRecords } from './peer-records.ts';
+import { Probes } from './probes.ts';
+import { Receiver } from './receiver.ts';
+import { type Report, limitFailures } from './report.ts';
+import { SendBatch } from './send-batch.ts';
+import { DataplaneStats } from './stats.ts';
+import { Transmitter } from './transmitter.ts';
+import { TunPort } from './tun-port.ts';
+import { WriteBatch } from './write-batch.ts';
+
+const ARENA_BYTES = 8 << 20;
+const STATS_ALIGNMENT = 65_536;
+const PROT_READ_WRITE = 3;
+const MAP_SHARED_FIXED = 0x11;
+
+export interface Descriptors {
+  readonly keeper: number;
+  readonly control: number;
+  readonly tun: number;
+  readonly receive: number;
+  readonly send: readonly number[];
+}
+
+export type Dataplane = Omit<LoopOptions, 'message' | 'reload' | 'housekeeping' | 'descriptors'> & {
+  readonly arena: Arena;
+  /** Takes another table, between two batches. */
+  useTable(table: ForwardingTable): void;
+};
+
+/** Throws OperationError when the statistics cannot be mapped or checksum.wasm is missing. */
+export function prepareDataplane(options: {
+  readonly runDirectory: string;
+  readonly descriptors: Descriptors;
+  readonly report: Report;
+}): Dataplane {
+  const { descriptors } = options;
+  const arena = new Arena(ARENA_BYTES);
+  const memory: PacketMemory = {
+    bytes: arena.bytes,
+    view: new DataView(arena.memory.buffer),
+    ...splitAddress(arena.base),
+    sum: loadChecksum(arena.memory),
+    allocate: (byteLength, alignment) => arena.allocate(byteLength, alignment).offset,
+  };
+  const clock = monotonicClock();
+  const failure = limitFailures(options.report, clock, errnoName);
+  const stats = mapStats(arena, join(options.runDirectory, 'dataplane.stats'));
+  const shared = { memory, base: arena.base, stats, clock, report: failure };
+
+  const records = new PeerRecords(memory);
+  const sends = new SendBatch(memory);
+  const writes = new WriteBatch(memory);
+  const tun = new TunPort({ ...shared, fd: descriptors.tun });
+  const receiver = new Receiver({ memory, base: arena.base, fd: descriptors.receive });
+  const transmitter = new Transmitter({ ...shared, sockets: descriptors.send, records });
+  const probes = new Probes({
+    ...shared,
+    records,
+    random: Math.random,
+    send: (offset, length, slot) => transmitter.sendNow(offset, length, slot),
+  });
+  const errors = new IcmpErrors(memory, clock, (offset, length) => tun.writeNow(offset, length));
+  const nobody = new Forwarding(EMPTY_TABLE);
+  const egress = new Egress(nobody, {
+    memory,
+    stats,
+    records,
+    batch: sends,
+    flush: () => transmitter.flush(sends),
+    unreachable: (ip, length) => errors.hostUnreachable(ip, length),
+  });
+  const ingress = new Ingress(nobody, {
+    memory,
+    stats,
+    batch: writes,
+    flush: () => tun.flush(writes),
+    probe: (offset, length, slot) => probes.receive(offset, length, slot),
+  });
+  return {
+    arena,
+    memory,
+    base: arena.base,
+    clock,
+    stats,
+    tun,
+    receiver,
+    transmitter,
+    egress,
+    ingress,
+    probes,
+    sends,
+    writes,
+    useTable(table) {
+      const forwarding = new Forwarding(table);
+      records.write(table);
+      egress.forwarding = forwarding;
+      ingress.forwarding = forwarding;
+      errors.gateway = table.gateway;
+      probes.update(forwarding);
+    },
+  };
+}
+
+/** Until control has written one: every packet is refused. */
+const EMPTY_TABLE: ForwardingTable = {
+  generation: 0,
+  range: { base: ipv4(0), prefixLength: 32 },
+  blockPrefixLength: 32,
+  vni: vni(0),
+  vtepMac: mac(0),
+  gateway: ipv4(0),
+  peers: [],
+  owners: new Uint16Array(1),
+};
+
+function monotonicClock(): Clock {
+  const [seconds, nanoseconds] = hrtime();
+  const originMs = seconds * 1000 + nanoseconds / 1e6 - performance.now();
+  return createClock(originMs, () => performance.now());
+}
+
+function mapStats(arena: Arena, path: string): DataplaneStats {
+  const region = arena.allocate(STATS_BYTES, STATS_ALIGNMENT);
+  const fd = openSync(path, constants.O_RDWR);
+  try {
+    const mapped = libc.mmap(region.address, STATS_BYTES, PROT_READ_WRITE, MAP_SHARED_FIXED, fd, 0);
+    if (mapped !== region.address) throw systemError(`map ${path}`, { mapped });
+  } finally {
+    closeSync(fd);
+  }
+  return new DataplaneStats(new Float64Array(arena.memory.buffer, region.offset, STATS_ROWS * ROW_COLUMNS));
+}

@@ -1,0 +1,191 @@
+// Signs of life between data planes (proto/probe.ts): one request a second to every peer that answers them, spread over the second so
+// that a large cluster's probes are no burst; answers to requests of valid peers. Round trips go to the statistics' gauges.
+import { ETHERNET_HEADER_BYTES, ETHERNET_TYPE_OFFSET, ETHERTYPE_PROBE } from '../../proto/ethernet.ts';
+import { PEER_SLOTS } from '../../proto/dataplane-stats.ts';
+import { OWNER_FIRST_PEER } from '../../proto/forwarding-table.ts';
+import {
+  PROBE_BYTES,
+  PROBE_KIND_OFFSET,
+  PROBE_MAGIC,
+  PROBE_MAGIC_OFFSET,
+  PROBE_REPLY,
+  PROBE_REQUEST,
+  PROBE_RESERVED_OFFSET,
+  PROBE_SEQUENCE_OFFSET,
+  PROBE_TIME_HIGH_OFFSET,
+  PROBE_TIME_LOW_OFFSET,
+  PROBE_VERSION,
+  PROBE_VERSION_OFFSET,
+  answerProbeInPlace,
+} from '../../proto/probe.ts';
+import { VXLAN_HEADER_BYTES } from '../../proto/vxlan.ts';
+import type { Clock } from './clock.ts';
+import type { Forwarding } from './forwarding.ts';
+import type { PacketMemory } from './packet-memory.ts';
+import { OVERLAY_HEADER_BYTES, type PeerRecords } from './peer-records.ts';
+import { type DataplaneStats, COUNTER, GAUGE } from './stats.ts';
+
+export const PROBE_INTERVAL_MS = 1000;
+/** nextDueMs() while there is nobody to ask. */
+export const NEVER: number = Number.POSITIVE_INFINITY;
+
+/** Requests that one call of sendDue() sends at most, so that packets are never kept waiting. */
+const REQUESTS_AT_ONCE = 64;
+/** Answers to requests older than this many are not counted. */
+const REMEMBERED_REQUESTS = 8;
+const TWO_TO_32 = 0x1_0000_0000;
+
+export interface ProbeOptions {
+  readonly memory: PacketMemory;
+  readonly records: PeerRecords;
+  readonly stats: DataplaneStats;
+  readonly clock: Clock;
+  /** 0 ≤ x < 1. */
+  readonly random: () => number;
+  /** Sends one datagram to the peer of a slot, at once; false when it did not leave. */
+  readonly send: (offset: number, length: number, slot: number) => boolean;
+}
+
+export class Probes {
+  readonly #options: ProbeOptions;
+  readonly #request: number;
+  #slots: Uint16Array = new Uint16Array(0);
+  #next = 0;
+  /** The moment on the even grid that the next request belongs to, and the jittered moment when it is sent. */
+  #gridMs = 0;
+  #dueMs = NEVER;
+  readonly #present: Uint8Array = new Uint8Array(PEER_SLOTS);
+  #seenTable = false;
+  /** By slot: of the newest request, and of the newest that was answered. */
+  readonly #sequence: Uint32Array = new Uint32Array(PEER_SLOTS);
+  readonly #answered: Uint32Array = new Uint32Array(PEER_SLOTS);
+  readonly #sentMs: Float64Array = new Float64Array(PEER_SLOTS);
+
+  constructor(options: ProbeOptions) {
+    this.#options = options;
+    this.#request = options.memory.allocate(OVERLAY_HEADER_BYTES + PROBE_BYTES);
+    const first = Math.floor(options.random() * TWO_TO_32);
+    this.#sequence.fill(first);
+    this.#answered.fill(first);
+  }
+
+  /** Another table: whom to ask. A peer that is new in a slot starts without the gauges of who had it before. */
+  update(forwarding: Forwarding): void {
+    const { stats, clock, random } = this.#options;
+    const before = this.#present.slice();
+    this.#present.fill(0);
+    for (const { slot } of forwarding.peers) {
+      this.#present[slot] = 1;
+      if (!this.#seenTable || before[slot] === 1) continue;
+      for (const column of Object.values(GAUGE)) stats.set(OWNER_FIRST_PEER + slot, column, 0);
+    }
+    this.#seenTable = true;
+    this.#slots = Uint16Array.from(
+      forwarding.peers.filter((peer) => peer.probes),
+      (peer) => peer.slot,
+    );
+    if (this.#slots.length === 0) {
+      this.#dueMs = NEVER;
+      return;
+    }
+    this.#next %= this.#slots.length;
+    if (this.#dueMs !== NEVER) return;
+    this.#gridMs = clock.nowMs;
+    this.#dueMs = clock.nowMs + random() * this.#spacingMs();
+  }
+
+  nextDueMs(): number {
+    return this.#dueMs;
+  }
+
+  /** Sends the requests whose time has come. */
+  sendDue(): void {
+    const { clock, random } = this.#options;
+    for (let sent = 0; sent < REQUESTS_AT_ONCE && this.#dueMs <= clock.nowMs; sent++) {
+      this.#ask(this.#slots[this.#next]!); // !: #next is below the length
+      this.#next = (this.#next + 1) % this.#slots.length;
+      const spacingMs = this.#spacingMs();
+      this.#gridMs += spacingMs;
+      if (this.#gridMs < clock.nowMs - PROBE_INTERVAL_MS) this.#gridMs = clock.nowMs; // the process was stopped for a while
+      this.#dueMs = this.#gridMs + (random() * spacingMs) / 2;
+    }
+  }
+
+  #spacingMs(): number {
+    return PROBE_INTERVAL_MS / this.#slots.length;
+  }
+
+  #ask(slot: number): void {
+    const { memory, records, stats, clock } = this.#options;
+    const { bytes, view } = memory;
+    const header = records.headerOf(slot);
+    bytes.copyWithin(this.#request, header, header + OVERLAY_HEADER_BYTES);
+    view.setUint16(this.#request + VXLAN_HEADER_BYTES + ETHERNET_TYPE_OFFSET, ETHERTYPE_PROBE);
+    const probe = this.#request + OVERLAY_HEADER_BYTES;
+    const sequence = (this.#sequence[slot]! + 1) >>> 0; // !: below PEER_SLOTS
+    const nowMs = clock.read();
+    const nowUs = Math.floor(nowMs * 1000);
+    view.setUint32(probe + PROBE_MAGIC_OFFSET, PROBE_MAGIC);
+    view.setUint8(probe + PROBE_VERSION_OFFSET, PROBE_VERSION);
+    view.setUint8(probe + PROBE_KIND_OFFSET, PROBE_REQUEST);
+    view.setUint16(probe + PROBE_RESERVED_OFFSET, 0);
+    view.setUint32(probe + PROBE_SEQUENCE_OFFSET, sequence);
+    view.setUint32(probe + PROBE_TIME_HIGH_OFFSET, Math.floor(nowUs / TWO_TO_32));
+    view.setUint32(probe + PROBE_TIME_LOW_OFFSET, nowUs % TWO_TO_32);
+    this.#sequence[slot] = sequence;
+    this.#sentMs[slot] = nowMs;
+    const row = OWNER_FIRST_PEER + slot;
+    stats.add(row, COUNTER.probes_sent, 1);
+    if (stats.get(row, GAUGE.first_unanswered_probe_ms) === 0) {
+      stats.set(row, GAUGE.first_unanswered_probe_ms, nowMs);
+    }
+    this.#options.send(this.#request, OVERLAY_HEADER_BYTES + PROBE_BYTES, slot);
+  }
+
+  /** A frame of type ETHERTYPE_PROBE whose sender, network and addresses were checked; false when it is no probe. */
+  receive(frame: number, length: number, slot: number): boolean {
+    const { view, bytes } = this.#options.memory;
+    const probe = frame + OVERLAY_HEADER_BYTES;
+    if (
+      length < OVERLAY_HEADER_BYTES + PROBE_BYTES ||
+      view.getUint32(probe + PROBE_MAGIC_OFFSET) !== PROBE_MAGIC ||
+      view.getUint8(probe + PROBE_VERSION_OFFSET) !== PROBE_VERSION ||
+      view.getUint16(probe + PROBE_RESERVED_OFFSET) !== 0
+    ) {
+      return false;
+    }
+    switch (view.getUint8(probe + PROBE_KIND_OFFSET)) {
+      case PROBE_REQUEST:
+        answerProbeInPlace(bytes, frame + VXLAN_HEADER_BYTES);
+        this.#options.send(frame, length, slot);
+        return true;
+      case PROBE_REPLY:
+        this.#takeReply(probe, slot);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  #takeReply(probe: number, slot: number): void {
+    const { memory, stats, clock } = this.#options;
+    const sequence = memory.view.getUint32(probe + PROBE_SEQUENCE_OFFSET);
+    const newest = this.#sequence[slot]!; // !: below PEER_SLOTS
+    const age = (newest - sequence) >>> 0;
+    const alreadyAnswered = (newest - this.#answered[slot]!) >>> 0 <= age; // !: below PEER_SLOTS
+    if (age >= REMEMBERED_REQUESTS || alreadyAnswered) return; // a duplicate, or of a process before this one
+    this.#answered[slot] = sequence;
+    const row = OWNER_FIRST_PEER + slot;
+    const nowMs = clock.read();
+    const sentUs =
+      memory.view.getUint32(probe + PROBE_TIME_HIGH_OFFSET) * TWO_TO_32 +
+      memory.view.getUint32(probe + PROBE_TIME_LOW_OFFSET);
+    stats.add(row, COUNTER.probes_answered, 1);
+    stats.set(row, GAUGE.last_probe_answer_ms, nowMs);
+    stats.set(row, GAUGE.first_unanswered_probe_ms, age === 0 ? 0 : this.#sentMs[slot]!); // !: below PEER_SLOTS
+    stats.set(row, GAUGE.probe_rtt_us, Math.max(0, Math.floor(nowMs * 1000) - sentUs));
+  }
+}
+
+/** Length of a request and of its answer on the wire. */
+export const PROBE_DATAGRAM_BYTES: number = VXLAN_HEADER_BYTES + ETHERNET_HEADER_BYTES + PROBE_BYTES;

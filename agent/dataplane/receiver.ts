@@ -1,0 +1,106 @@
+// Receives tunnel datagrams by recvmmsg, each into a buffer of its own: 64 KiB, because a kernel VXLAN peer over veth sends datagrams of
+// up to 64,382 bytes and UDP_GRO joins as much. The buffers stay until the next call.
+import { constants } from 'node:os';
+
+import { errno, libc } from '../linux/libc.ts';
+import type { ReceivedDatagram } from './ingress.ts';
+import { type PacketMemory, IOVEC_BYTES, setIovec, setPointer } from './packet-memory.ts';
+import { SOCKADDR_IN_BYTES } from './peer-records.ts';
+import { MMSGHDR_BYTES } from './send-batch.ts';
+
+export const DATAGRAMS_AT_ONCE = 16;
+
+const { EAGAIN } = constants.errno;
+const MSG_DONTWAIT = 0x40;
+const MSG_TRUNC = 0x20;
+const BUFFER_BYTES = 65_536;
+/** Puts the inner IPv4 header on a multiple of 16: 22 bytes of overlay headers come before it. */
+const BUFFER_SHIFT = 10;
+const BUFFER_STRIDE = BUFFER_BYTES + 64;
+const CONTROL_BYTES = 64;
+const SOL_UDP = 17;
+const UDP_GRO = 104;
+const CMSG_WITH_INT_BYTES = 20;
+/** Errors of earlier datagrams (ICMP) come out of recvmmsg; so many in a row are passed over. */
+const PENDING_ERRORS = 8;
+
+const MSGHDR_NAME = 0;
+const MSGHDR_NAME_LENGTH = 8;
+const MSGHDR_IOVEC = 16;
+const MSGHDR_IOVEC_COUNT = 24;
+const MSGHDR_CONTROL = 32;
+const MSGHDR_CONTROL_LENGTH = 40;
+const MSGHDR_FLAGS = 48;
+const MMSGHDR_LENGTH = 56;
+
+export class Receiver {
+  readonly #memory: PacketMemory;
+  readonly #base: number;
+  readonly #fd: number;
+  readonly #messages: number;
+  readonly #names: number;
+  readonly #controls: number;
+  readonly #buffers: number;
+  readonly #datagram: ReceivedDatagram = { offset: 0, length: 0, segmentBytes: 0, source: 0 };
+
+  constructor(options: { memory: PacketMemory; base: number; fd: number }) {
+    const { memory } = options;
+    this.#memory = memory;
+    this.#base = options.base;
+    this.#fd = options.fd;
+    this.#messages = memory.allocate(DATAGRAMS_AT_ONCE * MMSGHDR_BYTES);
+    this.#names = memory.allocate(DATAGRAMS_AT_ONCE * SOCKADDR_IN_BYTES);
+    this.#controls = memory.allocate(DATAGRAMS_AT_ONCE * CONTROL_BYTES);
+    this.#buffers = memory.allocate(DATAGRAMS_AT_ONCE * BUFFER_STRIDE);
+    const iovecs = memory.allocate(DATAGRAMS_AT_ONCE * IOVEC_BYTES);
+    for (let index = 0; index < DATAGRAMS_AT_ONCE; index++) {
+      const message = this.#messages + index * MMSGHDR_BYTES;
+      setPointer(memory, message + MSGHDR_NAME, this.#names + index * SOCKADDR_IN_BYTES);
+      setPointer(memory, message + MSGHDR_IOVEC, iovecs + index * IOVEC_BYTES);
+      memory.view.setUint32(message + MSGHDR_IOVEC_COUNT, 1, true);
+      setPointer(memory, message + MSGHDR_CONTROL, this.#controls + index * CONTROL_BYTES);
+      setIovec(memory, iovecs + index * IOVEC_BYTES, this.#bufferOf(index), BUFFER_BYTES);
+      this.#rearm(index);
+    }
+  }
+
+  /** How many datagrams were received, 0 = none is there. */
+  receive(): number {
+    for (let attempt = 0; attempt < PENDING_ERRORS; attempt++) {
+      const count = libc.recvmmsg(this.#fd, this.#base + this.#messages, DATAGRAMS_AT_ONCE, MSG_DONTWAIT, 0);
+      if (count >= 0) return count;
+      if (errno() === EAGAIN) return 0;
+    }
+    return 0;
+  }
+
+  /** The datagram `index` of the last receive(); the object is overwritten by the next call. */
+  datagram(index: number): ReceivedDatagram {
+    const { view } = this.#memory;
+    const message = this.#messages + index * MMSGHDR_BYTES;
+    const control = this.#controls + index * CONTROL_BYTES;
+    const datagram = this.#datagram;
+    const truncated = (view.getUint32(message + MSGHDR_FLAGS, true) & MSG_TRUNC) !== 0;
+    datagram.offset = this.#bufferOf(index);
+    datagram.length = truncated ? 0 : view.getUint32(message + MMSGHDR_LENGTH, true);
+    datagram.source = view.getUint32(this.#names + index * SOCKADDR_IN_BYTES + 4);
+    const hasSize =
+      view.getUint32(message + MSGHDR_CONTROL_LENGTH, true) >= CMSG_WITH_INT_BYTES &&
+      view.getUint32(control + 8, true) === SOL_UDP &&
+      view.getUint32(control + 12, true) === UDP_GRO;
+    datagram.segmentBytes = hasSize ? view.getInt32(control + 16, true) : 0;
+    this.#rearm(index);
+    return datagram;
+  }
+
+  #bufferOf(index: number): number {
+    return this.#buffers + index * BUFFER_STRIDE + BUFFER_SHIFT;
+  }
+
+  /** The kernel overwrites these lengths. */
+  #rearm(index: number): void {
+    const message = this.#messages + index * MMSGHDR_BYTES;
+    this.#memory.view.setUint32(message + MSGHDR_NAME_LENGTH, SOCKADDR_IN_BYTES, true);
+    this.#memory.view.setUint32(message + MSGHDR_CONTROL_LENGTH, CONTROL_BYTES, true);
+  }
+}

@@ -1,0 +1,155 @@
+// The calls that control makes, typed. Everything that comes back is decoded; what is refused is an error INVALID of the call.
+// Throws OperationError with a code of ApiErrorCode.
+import { randomBytes } from 'node:crypto';
+
+import {
+  ADDRESS_BLOCKS,
+  API_GROUP_VERSION,
+  type AddressBlock,
+  PEERS,
+  type Peer,
+} from '../../proto/api-kinds.ts';
+import type { Decoded } from '../../proto/decoded.ts';
+import { OperationError } from '../operation-error.ts';
+import { isRecord } from './api-status.ts';
+import type { HttpClient, JsonRequest } from './http.ts';
+
+export interface DeletePrecondition {
+  readonly uid?: string;
+  readonly resourceVersion?: string;
+}
+
+/** An event about this node, seen with `kubectl describe node`. */
+export interface NodeEvent {
+  readonly node: { readonly name: string; readonly uid: string };
+  readonly type: 'Normal' | 'Warning';
+  /** One word in CamelCase. */
+  readonly reason: string;
+  readonly message: string;
+}
+
+export interface ClusterApi {
+  getNode(name: string): Promise<{ readonly uid: string }>;
+  getPeer(name: string): Promise<Peer>;
+  /** ALREADY_EXISTS when the name is taken. */
+  createPeer(peer: Peer): Promise<Peer>;
+  /** With the resourceVersion that it replaces; CONFLICT when somebody else was first. */
+  replacePeer(peer: Peer): Promise<Peer>;
+  getBlock(name: string): Promise<AddressBlock>;
+  /** The claim: ALREADY_EXISTS when another node (or this one, earlier) holds it. */
+  createBlock(block: AddressBlock): Promise<AddressBlock>;
+  /** CONFLICT when it is not the object that was meant; NOT_FOUND when it is gone. */
+  deleteBlock(name: string, precondition: DeletePrecondition): Promise<void>;
+  createEvent(event: NodeEvent): Promise<void>;
+}
+
+export interface ClusterApiOptions {
+  readonly http: HttpClient;
+  readonly decodePeer: (value: unknown) => Decoded<Peer>;
+  readonly decodeAddressBlock: (value: unknown) => Decoded<AddressBlock>;
+  /** For the timestamps of events only. */
+  readonly wallClock?: () => Date;
+}
+
+export const resourcePath = (plural: string): string => `/apis/${API_GROUP_VERSION}/${plural}`;
+export const userAgent = (version: string): string => `weft-agent/${version}`;
+
+export function createClusterApi(options: ClusterApiOptions): ClusterApi {
+  const { http, decodePeer, decodeAddressBlock, wallClock = () => new Date() } = options;
+  const named = (plural: string, name: string): string =>
+    `${resourcePath(plural)}/${encodeURIComponent(name)}`;
+
+  async function call<T>(request: JsonRequest, decode: (value: unknown) => Decoded<T>): Promise<T> {
+    const answer = decode(await http.json(request));
+    if (answer.ok) return answer.value;
+    throw new OperationError(`Cannot ${request.action}: the answer is refused: ${answer.reason}`, {
+      code: 'INVALID',
+      context: { reason: answer.reason },
+    });
+  }
+
+  return {
+    async getNode(name) {
+      const path = `/api/v1/nodes/${encodeURIComponent(name)}`;
+      const node = await http.json({ action: `get node "${name}"`, method: 'GET', path });
+      const metadata = isRecord(node) ? node['metadata'] : undefined;
+      const uid = isRecord(metadata) ? metadata['uid'] : undefined;
+      if (typeof uid === 'string' && uid !== '') return { uid };
+      throw new OperationError(`Cannot get node "${name}": the answer has no metadata.uid`, {
+        code: 'INVALID',
+      });
+    },
+
+    getPeer: (name) =>
+      call({ action: `get peer "${name}"`, method: 'GET', path: named(PEERS, name) }, decodePeer),
+    createPeer: (peer) =>
+      call(
+        {
+          action: `create peer "${peer.metadata.name}"`,
+          method: 'POST',
+          path: resourcePath(PEERS),
+          body: peer,
+        },
+        decodePeer,
+      ),
+    replacePeer: (peer) =>
+      call(
+        {
+          action: `replace peer "${peer.metadata.name}"`,
+          method: 'PUT',
+          path: named(PEERS, peer.metadata.name),
+          body: peer,
+        },
+        decodePeer,
+      ),
+
+    getBlock: (name) =>
+      call(
+        { action: `get address block "${name}"`, method: 'GET', path: named(ADDRESS_BLOCKS, name) },
+        decodeAddressBlock,
+      ),
+    createBlock: (block) =>
+      call(
+        {
+          action: `claim address block "${block.metadata.name}"`,
+          method: 'POST',
+          path: resourcePath(ADDRESS_BLOCKS),
+          body: block,
+        },
+        decodeAddressBlock,
+      ),
+
+    async deleteBlock(name, precondition) {
+      await http.json({
+        action: `give back address block "${name}"`,
+        method: 'DELETE',
+        path: named(ADDRESS_BLOCKS, name),
+        body: { apiVersion: 'v1', kind: 'DeleteOptions', preconditions: precondition },
+      });
+    },
+
+    async createEvent(event) {
+      const now = wallClock()
+        .toISOString()
+        .replace(/\.\d+Z$/, 'Z');
+      await http.json({
+        action: `create event "${event.reason}" about node "${event.node.name}"`,
+        method: 'POST',
+        path: '/api/v1/namespaces/default/events',
+        body: {
+          apiVersion: 'v1',
+          kind: 'Event',
+          metadata: { name: `${event.node.name}.${randomBytes(8).toString('hex')}`, namespace: 'default' },
+          involvedObject: { apiVersion: 'v1', kind: 'Node', ...event.node },
+          type: event.type,
+          reason: event.reason,
+          message: event.message.slice(0, 1024),
+          source: { component: 'weft-agent', host: event.node.name },
+          firstTimestamp: now,
+          lastTimestamp: now,
+          count: 1,
+        },
+      });
+    },
+  };
+}

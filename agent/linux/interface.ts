@@ -1,0 +1,140 @@
+// Network interfaces and their IPv4 addresses and routes as typed operations on a netlink socket. Thin: messages are proto's.
+import { formatCidr, formatIpv4 } from '../../proto/address.ts';
+import {
+  type BridgeToCreate,
+  changeLink,
+  createBridge,
+  createVeth,
+  decodeLink,
+  deleteLink,
+  dumpLinks,
+  getLink,
+  type InetSetting,
+  type Link,
+  type LinkChange,
+  RTM_NEWLINK,
+  type VethToCreate,
+} from '../../proto/rtnetlink-link.ts';
+import {
+  addAddress,
+  decodeAddress,
+  decodeRoute,
+  deleteAddress,
+  deleteRoute,
+  dumpAddresses,
+  dumpRoutes,
+  type InterfaceAddress,
+  replaceRoute,
+  type Route,
+  RTM_NEWADDR,
+  RTM_NEWROUTE,
+} from '../../proto/rtnetlink-route.ts';
+import type { Decoded } from '../../proto/decoded.ts';
+import type { NetlinkMessage } from '../../proto/netlink.ts';
+import { codeOf } from '../operation-error.ts';
+import type { NetlinkSocket } from './netlink-socket.ts';
+
+/** What the decoder takes of the messages of the type; the kernel sends others in between (IPv6, notifications). */
+function values<T>(
+  messages: readonly NetlinkMessage[],
+  type: number,
+  decode: (payload: Uint8Array) => Decoded<T>,
+): T[] {
+  const found: T[] = [];
+  for (const message of messages) {
+    const value = message.type === type ? decode(message.payload) : undefined;
+    if (value?.ok === true) found.push(value.value);
+  }
+  return found;
+}
+
+export const listLinks = (netlink: NetlinkSocket): readonly Link[] =>
+  values(netlink.dump(dumpLinks(), 'list the network interfaces'), RTM_NEWLINK, decodeLink);
+
+export function findLink(netlink: NetlinkSocket, name: string): Link | undefined {
+  try {
+    const messages = netlink.request(getLink(name), `look up interface "${name}"`);
+    return values(messages, RTM_NEWLINK, decodeLink)[0];
+  } catch (error) {
+    if (codeOf(error) === 'ENODEV') return undefined;
+    throw error;
+  }
+}
+
+export const makeBridge = (netlink: NetlinkSocket, bridge: BridgeToCreate): void => {
+  netlink.request(createBridge(bridge), `create bridge "${bridge.name}"`);
+};
+
+export const makeVeth = (netlink: NetlinkSocket, veth: VethToCreate): void => {
+  netlink.request(createVeth(veth), `create veth "${veth.near.name}" with "${veth.far.name}" in the pod`);
+};
+
+/** What of the wanted differs from the link; undefined when nothing does. */
+export function changeNeeded(link: Link, wanted: LinkChange): LinkChange | undefined {
+  const inet = Object.entries(wanted.inet ?? {}).filter(
+    ([name, value]) => link.inet[name as InetSetting] !== value, // as: entries forgets the keys
+  );
+  const change: LinkChange = {
+    ...(wanted.up === undefined || wanted.up === link.up ? {} : { up: wanted.up }),
+    ...(wanted.mtu === undefined || wanted.mtu === link.mtu ? {} : { mtu: wanted.mtu }),
+    ...(wanted.address === undefined || wanted.address === link.address ? {} : { address: wanted.address }),
+    ...(wanted.txQueueLength === undefined || wanted.txQueueLength === link.txQueueLength
+      ? {}
+      : { txQueueLength: wanted.txQueueLength }),
+    ...(inet.length === 0 ? {} : { inet: Object.fromEntries(inet) }),
+    // Without IPv6 in the kernel there is nothing to switch off.
+    ...(wanted.ipv6Addresses === false && link.ipv6Addresses === true ? { ipv6Addresses: false } : {}),
+  };
+  return Object.keys(change).length === 0 ? undefined : change;
+}
+
+/** Applies the change to the link; see changeLink for the order in which the kernel takes it. */
+export const setLink = (netlink: NetlinkSocket, name: string, change: LinkChange): void => {
+  netlink.request(changeLink(name, change), `change interface "${name}"`);
+};
+
+/** False when there was none. */
+export function removeLink(netlink: NetlinkSocket, name: string): boolean {
+  try {
+    netlink.request(deleteLink(name), `delete interface "${name}"`);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === 'ENODEV') return false;
+    throw error;
+  }
+}
+
+const wordsOf = ({ address, prefixLength }: InterfaceAddress): string =>
+  `${formatIpv4(address)}/${prefixLength}`;
+
+export const listAddresses = (netlink: NetlinkSocket): readonly InterfaceAddress[] =>
+  values(netlink.dump(dumpAddresses(), 'list the IPv4 addresses'), RTM_NEWADDR, decodeAddress);
+
+export const giveAddress = (netlink: NetlinkSocket, address: InterfaceAddress): void => {
+  netlink.request(addAddress(address), `add address "${wordsOf(address)}"`);
+};
+
+/** Nothing happens when it is gone already. */
+export function takeAddress(netlink: NetlinkSocket, address: InterfaceAddress): void {
+  try {
+    netlink.request(deleteAddress(address), `delete address "${wordsOf(address)}"`);
+  } catch (error) {
+    if (codeOf(error) !== 'EADDRNOTAVAIL') throw error;
+  }
+}
+
+export const listRoutes = (netlink: NetlinkSocket): readonly Route[] =>
+  values(netlink.dump(dumpRoutes(), 'list the IPv4 routes'), RTM_NEWROUTE, decodeRoute);
+
+export const setRoute = (netlink: NetlinkSocket, route: Route): void => {
+  netlink.request(replaceRoute(route), `set route "${formatCidr(route.destination)}"`);
+};
+
+/** Nothing happens when it is gone already. */
+export function dropRoute(netlink: NetlinkSocket, route: Route): void {
+  try {
+    netlink.request(deleteRoute(route), `delete route "${formatCidr(route.destination)}"`);
+  } catch (error) {
+    if (codeOf(error) !== 'ESRCH') throw error;
+  }
+}

@@ -1,0 +1,83 @@
+// The closed vocabulary of log events: the `event` field of every line is one of these. Each has a line in docs/operations.md; a name
+// says what happened, in the past tense, and never changes its meaning once it was released.
+
+export const EVENTS = [
+  // Life of the agent.
+  ['agent_started', 'a role of the agent started; its version and settings are in the fields'],
+  ['agent_ready', 'the node can attach pods: network made, first block claimed, CNI configuration in place'],
+  ['agent_not_ready', 'the node cannot attach pods at the moment; the message says why'],
+  ['agent_stopping', 'the agent was asked to stop and finishes what is under way'],
+  ['agent_stopped', 'a role of the agent ended as asked'],
+  [
+    'agent_refused_to_start',
+    'a setting or the node makes it impossible to start; the message says what to change',
+  ],
+  ['agent_failed', 'a bug of the agent itself ended a role; it is started again'],
+  ['role_started', 'the keeper started a role'],
+  ['role_activated', 'a waiting spare of a role got its turn'],
+  ['role_restarted', 'a role ended and is started again'],
+  ['role_failed_to_start', 'a process for a role could not be started'],
+  ['hand_over_started', 'the descriptors are passed between an old and a new agent'],
+  ['hand_over_finished', 'the new agent holds the descriptors'],
+  ['hand_over_failed', 'the hand-over did not work; the new agent opened its own descriptors'],
+  // The cluster's API.
+  ['api_connected', 'list and watch work (again)'],
+  ['api_disconnected', 'the API does not answer; the last-known state stays in force'],
+  ['api_request_failed', 'a request was refused or not answered'],
+  ['api_relisted', 'a watch could not go on and the objects were listed again'],
+  ['api_object_refused', 'an object of another node is not valid and is ignored'],
+  ['credentials_failed', 'the credentials for the API cannot be read or are refused'],
+  ['snapshot_loaded', 'the last-known state was read from disk'],
+  ['snapshot_refused', 'the last-known state on disk is damaged or foreign and is not used'],
+  ['snapshot_failed', 'the last-known state could not be written'],
+  ['peer_published', "this node's Peer object was written"],
+  ['peer_added', 'a node joined'],
+  ['peer_changed', "a node's addresses or identity changed"],
+  ['peer_removed', 'a node left'],
+  ['peer_collision', 'two peers claim the same identity or address; the message says which one is used'],
+  // Address blocks and addresses.
+  ['block_claimed', 'a block is held by this node from now on'],
+  ['block_contested', 'another node was faster with a block; another one is chosen'],
+  ['block_restored', "a block of this node's had vanished and was created again"],
+  ['block_fenced', "another node holds a block of this node's: no new addresses from it"],
+  ['block_unfenced', 'a fenced block is no longer of concern: regained, or without pods'],
+  ['block_released', 'an empty block was given back'],
+  ['block_claim_failed', 'a block could not be claimed or given back; it is tried again'],
+  ['range_exhausted', 'no block of the range is left to claim'],
+  ['allocations_loaded', 'the allocations were read from the log'],
+  ['allocations_voided', 'the node rebooted: every earlier allocation is void'],
+  ['allocations_rebuilt', 'the log was damaged or missing; the allocations were taken from the kernel'],
+  ['allocation_log_unwritable', 'the allocation log cannot be written: no address can be given'],
+  ['allocation_log_recovered', 'the allocation log can be written again'],
+  ['allocation_leaked', 'an allocation without a pod was found and freed'],
+  // Pods.
+  ['pod_attached', 'a pod got its interface and address'],
+  ['pod_detached', "a pod's interface and address were removed"],
+  ['cni_failed', 'a request of the container runtime failed; the message is what the runtime shows'],
+  ['cni_refused', 'a connection to the CNI socket that is no request of the shim'],
+  ['tombstone_replayed', 'a pod deletion that happened while the agent was away was carried out'],
+  ['cni_configuration_written', 'the CNI configuration was put in place'],
+  ['cni_configuration_failed', 'the CNI configuration or the shim could not be installed'],
+  // The node.
+  ['network_made', "the node's bridge, routes and rules were made"],
+  ['network_repaired', 'something of ours was missing or changed and was put right'],
+  ['network_failed', "the node's bridge, routes or rules could not be made; it is tried again"],
+  ['underlay_changed', "the node's address or MTU changed"],
+  // The data plane.
+  ['dataplane_warm', 'a data plane has loaded everything and waits for its turn'],
+  ['dataplane_active', 'a data plane carries the packets'],
+  ['dataplane_failed', 'the data plane met an error that it cannot go on after'],
+  ['dataplane_io_failed', 'a read or write of packets failed; counted as a drop'],
+  ['forwarding_published', 'a new forwarding table was handed to the data plane'],
+  ['forwarding_refused', 'a forwarding table is damaged and the last one stays in force'],
+  ['offload_missing', 'the kernel lacks an offload; packets are carried without it'],
+  ['packet_dropped', 'a sample of a refused packet, with the reason'],
+  ['connection_established', 'a peer answers'],
+  ['connection_failed', 'a peer that answered does not answer any more'],
+  // Observability itself.
+  ['status_listening', 'the status or metrics server listens'],
+  ['status_failed', 'a status or metrics request failed, or its address cannot be listened on'],
+  ['log_lines_left_out', 'lines were left out by the rate limit; the fields say of which event and how many'],
+] as const;
+
+export type EventName = (typeof EVENTS)[number][0];

@@ -1,0 +1,302 @@
+// The agent's metrics: Weave's names with Weave's meaning, so that its alerts and dashboards go on, and weft_* for the rest. Facts are
+// pulled from `MetricsSource` at each scrape; what happens in between (requests, repairs) is counted by the functions of `Metrics`.
+//
+// Of Weave's, deliberately so: weave_connections has type="vxlan" (Weave said sleeve or fastdp, and we are neither) and every state,
+// also at 0, so that alerts have data; retrying and connecting stay 0, there is nothing to dial. weave_flows does not exist: existing
+// alerts fire on a low one. weave_ipam_unreachable_count has no type, since the conventions reserve _count for histograms.
+import { DROP_REASONS } from '../../proto/drop-reason.ts';
+import { NO_PEER_ROW, SELF_ROW } from '../../proto/dataplane-stats.ts';
+import type { PoolUsage } from '../ipam/address-pool.ts';
+import { OTHER, createBusiestPeers } from './busiest-peers.ts';
+import { addProcessMetrics } from './process-metrics.ts';
+import { type MetricsRegistry, type Sample, createRegistry } from './registry.ts';
+import { type Connection, type StatsSnapshot, peerRow } from './stats-reader.ts';
+
+export interface MetricsSource {
+  readonly version: string;
+  /** A fresh observation. */
+  connections(): readonly Connection[];
+  /** ConnectionTracker's. */
+  terminations(): number;
+  /** Whether packets to that peer are encrypted. */
+  isEncrypted(peer: string): boolean;
+  /** Undefined: the file is not there. */
+  stats(): StatsSnapshot | undefined;
+  pool(): PoolUsage & { readonly pendingAllocations: number; readonly pendingClaims: number };
+  /** Blocks of this node by state. */
+  ownBlocks(): Readonly<Record<'held' | 'fenced' | 'returning', number>>;
+  /** Addresses in the range, and in the blocks that a peer holds. */
+  rangeAddresses(): number;
+  addressesOf(peer: string): number;
+  /** Undefined: never. */
+  api(): { readonly isConnected: boolean; readonly lastSyncAgeSeconds: number | undefined };
+  snapshotAgeSeconds(): number | undefined;
+  /** By role, since the keeper started. */
+  roleRestarts(): Readonly<Record<string, number>>;
+}
+
+export interface Metrics {
+  readonly contentType: string;
+  render(): Promise<string>;
+  /** `verb`: ADD, DEL …; `outcome`: ok, or the CNI error code. */
+  cniOperation(operation: { verb: string; outcome: string; seconds: number }): void;
+  /** `code`: the HTTP status, or the error's code when there was no answer. */
+  apiRequest(request: { verb: string; resource: string; code: string }): void;
+  apiRelisted(resource: string): void;
+  /** `object`: what was put right: bridge, route, nftables … */
+  repaired(object: string): void;
+}
+
+/** Peers with series of their own; the others are added up. */
+const PEER_SERIES = 50;
+const CNI_SECONDS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+export function createMetrics(source: MetricsSource): Metrics {
+  const registry = createRegistry();
+  addWeaveMetrics(registry, source);
+  addDataplaneMetrics(registry, source);
+  addControlMetrics(registry, source);
+  addProcessMetrics(registry);
+  const cniOperations = registry.counter({
+    name: 'weft_cni_operations_total',
+    help: 'Requests of the container runtime, by CNI verb and outcome (ok, or the CNI error code).',
+    labels: ['verb', 'outcome'],
+  });
+  const cniDuration = registry.histogram({
+    name: 'weft_cni_operation_duration_seconds',
+    help: 'Time that requests of the container runtime took in the agent.',
+    labels: ['verb'],
+    buckets: CNI_SECONDS,
+  });
+  const apiRequests = registry.counter({
+    name: 'weft_api_requests_total',
+    help: 'Requests to the Kubernetes API, by verb, resource and HTTP status (or error code without one).',
+    labels: ['verb', 'resource', 'code'],
+  });
+  const apiRelists = registry.counter({
+    name: 'weft_api_relists_total',
+    help: 'Lists because a watch could not go on.',
+    labels: ['resource'],
+  });
+  const repairs = registry.counter({
+    name: 'weft_repairs_total',
+    help: 'Objects of the node that were missing or changed and were put right.',
+    labels: ['object'],
+  });
+  return {
+    contentType: registry.contentType,
+    render: () => registry.render(),
+    cniOperation({ verb, outcome, seconds }) {
+      cniOperations.add({ verb, outcome });
+      cniDuration.observe({ verb }, seconds);
+    },
+    apiRequest: ({ verb, resource, code }) => apiRequests.add({ verb, resource, code }),
+    apiRelisted: (resource) => apiRelists.add({ resource }),
+    repaired: (object) => repairs.add({ object }),
+  };
+}
+
+const CONNECTION_STATES = ['established', 'pending', 'retrying', 'failed', 'connecting'] as const;
+
+function addWeaveMetrics(registry: MetricsRegistry, source: MetricsSource): void {
+  registry.gauge({
+    name: 'weave_connections',
+    help: 'Number of peers by connection state; type is always vxlan, encryption is yes or empty.',
+    labels: ['state', 'type', 'encryption'],
+    samples() {
+      const counts = new Map(CONNECTION_STATES.map((state) => [`${state}/`, 0]));
+      for (const { name, state } of source.connections()) {
+        const key = `${state}/${source.isEncrypted(name) ? 'yes' : ''}` as `${typeof state}/`; // as: one map for both
+        counts.set(key, (counts.get(key) ?? 0) + 1);
+      }
+      return [...counts].map(([key, count]): Sample => {
+        const [state = '', encryption = ''] = key.split('/');
+        return [{ state, type: 'vxlan', encryption }, count];
+      });
+    },
+  });
+  registry.mirroredCounter({
+    name: 'weave_connection_terminations_total',
+    help: 'Number of peers that stopped answering; planned restarts and nodes that left do not count.',
+    samples: () => [[{}, source.terminations()]],
+  });
+  registry.gauge({
+    name: 'weave_ips',
+    help: 'Number of addresses that pods of this node have.',
+    labels: ['state'],
+    samples: () => [[{ state: 'local-used' }, source.pool().used]],
+  });
+  single(registry, 'weave_max_ips', 'Size of the address range.', () => source.rangeAddresses());
+  const unreachable = (): number =>
+    source
+      .connections()
+      .filter(({ state }) => state === 'failed')
+      .reduce((sum, { name }) => sum + source.addressesOf(name), 0);
+  registry.untyped({
+    name: 'weave_ipam_unreachable_count',
+    help: 'Number of addresses in blocks of peers that do not answer.',
+    samples: () => [[{}, unreachable()]],
+  });
+  single(
+    registry,
+    'weave_ipam_unreachable_percentage',
+    'Share of the range that is in blocks of peers that do not answer.',
+    () => (100 * unreachable()) / source.rangeAddresses(),
+  );
+  single(
+    registry,
+    'weave_ipam_pending_allocates',
+    'Number of allocations under way.',
+    () => source.pool().pendingAllocations,
+  );
+  single(
+    registry,
+    'weave_ipam_pending_claims',
+    'Number of address blocks that this node wants and could not get yet.',
+    () => source.pool().pendingClaims,
+  );
+}
+
+function addDataplaneMetrics(registry: MetricsRegistry, source: MetricsSource): void {
+  const traffic = createBusiestPeers(PEER_SERIES);
+  const dropped = createBusiestPeers(PEER_SERIES);
+  /** Series of the columns, per peer. */
+  const trafficSamples = (columns: readonly Column[]): Sample[] => {
+    const stats = source.stats();
+    if (stats === undefined) return [];
+    const rows = traffic.split(source.connections(), (slot) =>
+      TRAFFIC.map((counter) => stats.counter(peerRow(slot), counter)),
+    );
+    const all = rows.other === undefined ? rows.named : [...rows.named, [OTHER, rows.other] as const];
+    return all.flatMap(([peer, counters]) =>
+      columns.map(({ direction, at }): Sample => [{ direction, peer }, counters[at] ?? 0]),
+    );
+  };
+  registry.mirroredCounter({
+    name: 'weft_packets_total',
+    help: 'Inner packets to (egress) and from (ingress) a peer; the busiest peers by name, the others as "other".',
+    labels: ['direction', 'peer'],
+    samples: () => trafficSamples(PACKETS),
+  });
+  registry.mirroredCounter({
+    name: 'weft_bytes_total',
+    help: 'Bytes of inner packets to (egress) and from (ingress) a peer.',
+    labels: ['direction', 'peer'],
+    samples: () => trafficSamples(BYTES),
+  });
+  registry.mirroredCounter({
+    name: 'weft_dropped_packets_total',
+    help: 'Packets that the data plane refused, by reason; peer is empty where none is concerned.',
+    labels: ['reason', 'peer'],
+    samples() {
+      const stats = source.stats();
+      const withoutPeer = DROP_REASONS.map((reason): Sample => {
+        const count = (stats?.drops(NO_PEER_ROW, reason) ?? 0) + (stats?.drops(SELF_ROW, reason) ?? 0);
+        return [{ reason, peer: '' }, count]; // also at 0: a first drop shows as an increase
+      });
+      if (stats === undefined) return withoutPeer;
+      const rows = dropped.split(source.connections(), (slot) => {
+        const counts = DROP_REASONS.map((reason) => stats.drops(peerRow(slot), reason));
+        return [counts.reduce((sum, count) => sum + count, 0), ...counts];
+      });
+      const all = rows.other === undefined ? rows.named : [...rows.named, [OTHER, rows.other] as const];
+      const ofPeers = all.flatMap(([peer, [, ...counts]]) =>
+        DROP_REASONS.map((reason, at): Sample => [{ reason, peer }, counts[at] ?? 0]),
+      );
+      return [...withoutPeer, ...ofPeers.filter(([, count]) => count > 0)];
+    },
+  });
+  registry.gauge({
+    name: 'weft_peer_round_trip_seconds',
+    help: 'Round trip of the last answered probe, of the peers that have series of their own.',
+    labels: ['peer'],
+    samples() {
+      const stats = source.stats();
+      const connections = source.connections();
+      if (stats === undefined) return [];
+      const busy = (slot: number): number => stats.counter(peerRow(slot), 'egress_bytes');
+      const shown = connections.toSorted((a, b) => busy(b.slot) - busy(a.slot)).slice(0, PEER_SERIES);
+      return shown.flatMap(({ name, roundTripSeconds }): readonly Sample[] =>
+        roundTripSeconds === undefined ? [] : [[{ peer: name }, roundTripSeconds]],
+      );
+    },
+  });
+}
+
+interface Column {
+  readonly direction: 'egress' | 'ingress';
+  readonly at: number;
+}
+
+/** The first is what "busy" is measured by. */
+const TRAFFIC = ['egress_bytes', 'ingress_bytes', 'egress_packets', 'ingress_packets'] as const;
+const BYTES: readonly Column[] = [
+  { direction: 'egress', at: 0 },
+  { direction: 'ingress', at: 1 },
+];
+const PACKETS: readonly Column[] = [
+  { direction: 'egress', at: 2 },
+  { direction: 'ingress', at: 3 },
+];
+
+function addControlMetrics(registry: MetricsRegistry, source: MetricsSource): void {
+  registry.gauge({
+    name: 'weft_build_info',
+    help: 'The version that runs; the value is 1.',
+    labels: ['version', 'runtime'],
+    samples: () => [[{ version: source.version, runtime: process.version }, 1]],
+  });
+  registry.gauge({
+    name: 'weft_ipam_blocks',
+    help: 'Address blocks of this node by state.',
+    labels: ['state'],
+    samples: () => Object.entries(source.ownBlocks()).map(([state, count]): Sample => [{ state }, count]),
+  });
+  registry.gauge({
+    name: 'weft_ipam_addresses',
+    help: "Pod addresses in this node's blocks by state.",
+    labels: ['state'],
+    samples() {
+      const { used, free } = source.pool();
+      return [
+        [{ state: 'used' }, used],
+        [{ state: 'free' }, free],
+      ];
+    },
+  });
+  single(registry, 'weft_api_connected', 'Whether list and watch of the Kubernetes API work.', () =>
+    source.api().isConnected ? 1 : 0,
+  );
+  single(
+    registry,
+    'weft_api_last_sync_age_seconds',
+    'Time since the Kubernetes API was last heard.',
+    () => source.api().lastSyncAgeSeconds,
+  );
+  single(registry, 'weft_snapshot_age_seconds', 'Time since the last-known state on disk was written.', () =>
+    source.snapshotAgeSeconds(),
+  );
+  registry.mirroredCounter({
+    name: 'weft_role_restarts_total',
+    help: 'Processes of the agent that ended and were started again, by role.',
+    labels: ['role'],
+    samples: () => Object.entries(source.roleRestarts()).map(([role, count]): Sample => [{ role }, count]),
+  });
+}
+
+/** One series without labels; none while the value is undefined. */
+const single = (
+  registry: MetricsRegistry,
+  name: string,
+  help: string,
+  value: () => number | undefined,
+): void => {
+  registry.gauge({
+    name,
+    help,
+    samples() {
+      const now = value();
+      return now === undefined ? [] : [[{}, now]];
+    },
+  });
+};

@@ -1,0 +1,146 @@
+// Reads the data plane's counters (proto/dataplane-stats.ts): one read of the file, a typed view on it. And what they say about a peer:
+// whether it is there. Times are CLOCK_MONOTONIC milliseconds, a parameter.
+import { closeSync, openSync, readSync } from 'node:fs';
+
+import {
+  type Counter,
+  FIRST_PEER_ROW,
+  type Gauge,
+  type ProcessGauge,
+  NO_PEER_ROW,
+  ROW_COLUMNS,
+  STATS_ROWS,
+  counterColumn,
+  dropColumn,
+  gaugeColumn,
+  processGaugeColumn,
+  statsIndex,
+} from '../../proto/dataplane-stats.ts';
+import type { DropReason } from '../../proto/drop-reason.ts';
+
+/** Rows that were not read, or not written yet, are zero. */
+export interface StatsSnapshot {
+  counter(row: number, counter: Counter): number;
+  drops(row: number, reason: DropReason): number;
+  gauge(row: number, gauge: Gauge): number;
+  process(gauge: ProcessGauge): number;
+}
+
+export const peerRow = (slot: number): number => FIRST_PEER_ROW + slot;
+
+/** Rows up to that of the highest slot in use. Undefined when there is no file (no keeper ran yet). */
+export function readStats(path: string, highestSlot: number): StatsSnapshot | undefined {
+  const rows = Math.min(STATS_ROWS, peerRow(highestSlot) + 1);
+  const values = new Float64Array(rows * ROW_COLUMNS);
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch {
+    return undefined;
+  }
+  try {
+    readSync(fd, new Uint8Array(values.buffer), 0, values.byteLength, 0);
+  } finally {
+    closeSync(fd);
+  }
+  return statsSnapshot(values);
+}
+
+export function statsSnapshot(values: Float64Array): StatsSnapshot {
+  const at = (row: number, column: number): number => values[statsIndex(row, column)] ?? 0;
+  return {
+    counter: (row, counter) => at(row, counterColumn(counter)),
+    drops: (row, reason) => at(row, dropColumn(reason)),
+    gauge: (row, gauge) => at(row, gaugeColumn(gauge)),
+    process: (gauge) => at(NO_PEER_ROW, processGaugeColumn(gauge)),
+  };
+}
+
+/** Weave's words; `retrying` and `connecting` have no meaning without connections and are always 0 in the metrics. */
+export type ConnectionState = 'established' | 'pending' | 'failed';
+
+/** Probe intervals without a word after which a peer counts as failed. */
+const PATIENCE_INTERVALS = 3;
+
+export interface ConnectionOptions {
+  readonly slot: number;
+  /** False for a peer that answers no probes (a kernel VXLAN device): nothing can be said against it. */
+  readonly probes: boolean;
+  readonly nowMs: number;
+  readonly probeIntervalMs: number;
+}
+
+/** established: it answered or sent something lately; pending: never yet; failed: it did once, and no longer does. */
+export function connectionState(stats: StatsSnapshot, options: ConnectionOptions): ConnectionState {
+  if (!options.probes) return 'established';
+  const heardAtMs = lastHeardMs(stats, options.slot);
+  if (heardAtMs === 0) return 'pending';
+  return options.nowMs - heardAtMs <= PATIENCE_INTERVALS * options.probeIntervalMs ? 'established' : 'failed';
+}
+
+/** 0 = never. */
+export const lastHeardMs = (stats: StatsSnapshot, slot: number): number =>
+  Math.max(stats.gauge(peerRow(slot), 'last_ingress_ms'), stats.gauge(peerRow(slot), 'last_probe_answer_ms'));
+
+export interface Connection {
+  readonly name: string;
+  readonly slot: number;
+  readonly state: ConnectionState;
+  /** Since when, as far as we looked. */
+  readonly sinceMs: number;
+  /** Undefined: never measured. */
+  readonly roundTripSeconds: number | undefined;
+  /** 0 = never. */
+  readonly lastHeardMs: number;
+}
+
+export interface ConnectionTracker {
+  /** To be called often (each probe interval): a change that nobody looks at is not counted. */
+  observe(peers: Iterable<ConnectionPeer>, stats: StatsSnapshot, nowMs: number): readonly Connection[];
+  /** The last observation. */
+  current(): readonly Connection[];
+  /** Connections that were established and failed while the peer was a member. A restart of this agent or of the peer's is none: it is over before the patience ends. */
+  terminations(): number;
+}
+
+export interface ConnectionPeer {
+  readonly name: string;
+  readonly slot: number;
+  readonly probes: boolean;
+}
+
+export function createConnectionTracker(options: {
+  probeIntervalMs: number;
+  /** Told of every change but a peer's first state. */
+  changed?: (connection: Connection, before: ConnectionState) => void;
+}): ConnectionTracker {
+  let connections = new Map<string, Connection>();
+  let terminations = 0;
+  return {
+    observe(peers, stats, nowMs) {
+      const observed = new Map<string, Connection>();
+      for (const { name, slot, probes } of peers) {
+        const { probeIntervalMs } = options;
+        const state = connectionState(stats, { slot, probes, nowMs, probeIntervalMs });
+        const before = connections.get(name);
+        const roundTripUs = stats.gauge(peerRow(slot), 'probe_rtt_us');
+        const connection: Connection = {
+          name,
+          slot,
+          state,
+          sinceMs: before?.state === state ? before.sinceMs : nowMs,
+          roundTripSeconds: roundTripUs > 0 ? roundTripUs / 1e6 : undefined,
+          lastHeardMs: lastHeardMs(stats, slot),
+        };
+        observed.set(name, connection);
+        if (before === undefined || before.state === state) continue;
+        if (before.state === 'established') terminations += 1;
+        options.changed?.(connection, before.state);
+      }
+      connections = observed;
+      return [...observed.values()];
+    },
+    current: () => [...connections.values()],
+    terminations: () => terminations,
+  };
+}

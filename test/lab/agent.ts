@@ -1,0 +1,127 @@
+// The agent of a lab node: the real keeper with the environment that the DaemonSet would give it, its log in a file, its roles
+// found in what the keeper writes.
+import process from 'node:process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+import { readRoleStates } from '../../agent/role-states.ts';
+import { runCommand, tryCommand } from './command.ts';
+import { condition, until } from './condition.ts';
+import { LAB_DIRECTORY } from './enclosure.ts';
+import type { NodeNamespace } from './node-namespace.ts';
+import { type LabProcess, startProcess } from './process.ts';
+
+const KEEPER = fileURLToPath(new URL('../../agent/keeper.ts', import.meta.url));
+const STATUS = 'http://127.0.0.1:6784';
+const METRICS_PORT = 6782;
+const RUN_DIRECTORY = '/run/weft';
+
+export type Role = 'keeper' | 'control' | 'dataplane';
+export type AgentEnvironment = Readonly<Record<string, string>>;
+
+export interface Agent {
+  readonly logFile: string;
+  readonly running: () => boolean;
+  /** Starts the keeper; `ready` tells when it serves. */
+  readonly start: (environment?: AgentEnvironment) => void;
+  /** As start, for an agent that is expected to refuse: its exit code and what it logged. */
+  readonly startAndEnd: (environment: AgentEnvironment) => Promise<{ code: number | null; log: string }>;
+  readonly stop: () => Promise<void>;
+  /** Resolves when /readyz answers 200. */
+  readonly ready: (boundMs?: number) => Promise<void>;
+  /** Process id of the role that is active now; 0 when there is none. */
+  readonly pidOf: (role: Role) => number;
+  /** kill -9; returns the id that was killed. */
+  readonly killRole: (role: Role) => number;
+  /** Resolves when another process than `pid` is the active one of the role, and, for control, serves again. */
+  readonly restored: (role: Role, pid: number) => Promise<void>;
+  /** GET on the status address inside the node. Throws for any status but 200. */
+  readonly status: (path: string) => Promise<string>;
+  readonly metrics: () => Promise<string>;
+}
+
+export function createAgent(node: NodeNamespace, kubeconfig: string): Agent {
+  const logFile = `${LAB_DIRECTORY}/${node.name}.log`;
+  let keeper: LabProcess | undefined;
+  const launch = (environment: AgentEnvironment): LabProcess =>
+    startProcess({
+      place: node.place,
+      command: [process.execPath, '--disable-warning=ExperimentalWarning', KEEPER],
+      env: {
+        HOSTNAME: node.name,
+        WEFT_NODE_IP: node.address,
+        KUBECONFIG: kubeconfig,
+        IPALLOC_RANGE: '10.32.0.0/12',
+        ...environment,
+      },
+      logFile,
+    });
+  const pidOf = (role: Role): number =>
+    role === 'keeper'
+      ? keeper?.running() === true
+        ? keeper.pid
+        : 0
+      : (readRoleStates(node.path(`${RUN_DIRECTORY}/roles.json`)).find((state) => state.role === role)?.pid ??
+        0);
+  const curl = (url: string): readonly string[] => [
+    'curl',
+    '--silent',
+    '--show-error',
+    '--fail',
+    '--max-time',
+    '5',
+    url,
+  ];
+  const isReady = async (): Promise<boolean> =>
+    (await tryCommand(node.place, curl(`${STATUS}/readyz`))).status === 0;
+  return {
+    logFile,
+    running: () => keeper?.running() ?? false,
+    start: (environment = {}) => {
+      keeper = launch(environment);
+    },
+    startAndEnd: async (environment) => {
+      const before = readLog(logFile).length;
+      const { code } = await launch(environment).ended;
+      return { code, log: readLog(logFile).slice(before) };
+    },
+    stop: async () => {
+      await keeper?.stop();
+    },
+    ready: (boundMs = 20_000) =>
+      until(
+        async () => {
+          if (keeper?.running() === false) throw new Error(`The agent of "${node.name}" has ended`);
+          return isReady();
+        },
+        { what: `the agent of "${node.name}" to be ready`, boundMs },
+      ),
+    pidOf,
+    killRole: (role) => {
+      const pid = pidOf(role);
+      if (pid === 0) throw new Error(`No ${role} runs on "${node.name}"`);
+      process.kill(pid, 'SIGKILL');
+      return pid;
+    },
+    restored: async (role, killed) => {
+      await condition(
+        () => {
+          const pid = pidOf(role);
+          return pid !== 0 && pid !== killed ? pid : undefined;
+        },
+        { what: `another ${role} on "${node.name}"`, intervalMs: 1 },
+      );
+      if (role === 'control') await until(isReady, { what: `control of "${node.name}" to serve again` });
+    },
+    status: (path) => runCommand(node.place, curl(`${STATUS}${path}`)),
+    metrics: () => runCommand(node.place, curl(`http://${node.address}:${METRICS_PORT}/metrics`)),
+  };
+}
+
+function readLog(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+}

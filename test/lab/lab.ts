@@ -1,0 +1,174 @@
+// A lab: nodes with agents, kernel nodes, pods and an API server inside one enclosure (enclosure.ts). The demo, the tests and the
+// benchmarks use it; what it makes ends with the program.
+import type { Place } from './command.ts';
+import { type Agent, type AgentEnvironment, createAgent } from './agent.ts';
+import { type LabApi, createLabApi } from './api-server.ts';
+import { type KernelNode, type KernelNodeOptions, VXLAN_PORT, createKernelNode } from './kernel-node.ts';
+import { type NodeNamespace, createNodeNamespace, createUnderlay } from './node-namespace.ts';
+import { type CniResult, type Pod, addPod } from './pod.ts';
+import { type Endpoint, openEndpoint } from './probe/endpoint.ts';
+import { logTail } from './process.ts';
+
+export interface LabNode {
+  readonly name: string;
+  readonly address: string;
+  readonly uid: string;
+  readonly namespace: NodeNamespace;
+  readonly agent: Agent;
+  readonly pods: readonly Pod[];
+  /** Makes a namespace and attaches it with the CNI shim. */
+  readonly addPod: (name: string) => Promise<Pod & { readonly result: CniResult }>;
+}
+
+export interface AddNodeOptions {
+  /** Settings of its agent beside the usual ones. */
+  readonly environment?: AgentEnvironment;
+  /** False: the Node object exists, but its agent is not started. */
+  readonly start?: boolean;
+}
+
+export interface AddKernelNodeOptions extends KernelNodeOptions {
+  /** False: it is unknown to the API, for a pair of its own beside the cluster. */
+  readonly register?: boolean;
+}
+
+export interface Lab {
+  readonly api: LabApi;
+  readonly nodes: readonly LabNode[];
+  readonly pods: () => readonly Pod[];
+  /** Resolves when its agent is ready. */
+  readonly addNode: (name: string, options?: AddNodeOptions) => Promise<LabNode>;
+  readonly addKernelNode: (name: string, options: AddKernelNodeOptions) => Promise<KernelNode>;
+  /** Tells a kernel node of every peer and block that the API knows, as flannel's agent would. */
+  readonly teach: (kernelNode: KernelNode) => Promise<void>;
+  /** The probe worker of a place; started on first use. */
+  readonly endpoint: (at: Pod | NodeNamespace) => Promise<Endpoint>;
+  /** The last lines of every log, for a failure's message. */
+  readonly logs: () => string;
+  readonly close: () => Promise<void>;
+}
+
+export interface LabOptions {
+  /** The API server counts requests and misbehaves on demand. */
+  readonly faults?: boolean;
+}
+
+export async function createLab({ faults = false }: LabOptions = {}): Promise<Lab> {
+  const nodes: LabNode[] = [];
+  const endpoints = new Map<Place, Promise<Endpoint>>();
+  let nodeCount = 0;
+  await createUnderlay();
+  const api = await createLabApi({ faults });
+  await api.start();
+
+  const nextNamespace = (name: string): Promise<NodeNamespace> => {
+    nodeCount += 1;
+    return createNodeNamespace(name, nodeCount);
+  };
+
+  const addNode = async (
+    name: string,
+    { environment, start = true }: AddNodeOptions = {},
+  ): Promise<LabNode> => {
+    const namespace = await nextNamespace(name);
+    const uid = await api.createNode(name, namespace.address);
+    const agent = createAgent(namespace, api.kubeconfig);
+    const pods: Pod[] = [];
+    const node: LabNode = {
+      name,
+      uid,
+      namespace,
+      agent,
+      pods,
+      address: namespace.address,
+      addPod: async (podName) => {
+        const pod = await addPod(namespace, podName);
+        const listed = {
+          ...pod,
+          delete: async () => {
+            pods.splice(pods.indexOf(listed), 1);
+            await pod.delete();
+          },
+        };
+        pods.push(listed);
+        return listed;
+      },
+    };
+    nodes.push(node);
+    if (start) {
+      agent.start(environment);
+      await agent.ready();
+    }
+    return node;
+  };
+
+  const addKernelNode = async (
+    name: string,
+    { register = true, ...options }: AddKernelNodeOptions,
+  ): Promise<KernelNode> => {
+    const namespace = await nextNamespace(name);
+    const kernelNode = await createKernelNode(namespace, options);
+    if (register) {
+      const nodeUid = await api.createNode(name, namespace.address);
+      await api.createBlock(kernelNode.block, { node: name, nodeUid });
+      await api.createPeer(name, {
+        nodeUid,
+        addresses: [namespace.address],
+        port: options.port ?? VXLAN_PORT,
+        vtepMac: kernelNode.vtepMac,
+        features: [],
+        version: 'kernel',
+      });
+    }
+    return kernelNode;
+  };
+
+  return {
+    api,
+    nodes,
+    addNode,
+    addKernelNode,
+    pods: () => nodes.flatMap((node) => node.pods),
+    teach: async (kernelNode) => {
+      const [peers, blocks] = await Promise.all([api.peers(), api.blocks()]);
+      for (const peer of peers) {
+        const address = peer.spec.addresses[0];
+        if (peer.metadata.name === kernelNode.node.name || address === undefined) continue;
+        const owned = blocks.filter((block) => block.spec.node === peer.metadata.name);
+        await kernelNode.learn({
+          address,
+          vtepMac: peer.spec.vtepMac,
+          blocks: owned.map((block) => block.spec.cidr),
+        });
+      }
+    },
+    endpoint: ({ place }) => {
+      const open = endpoints.get(place) ?? openEndpoint(place);
+      endpoints.set(place, open);
+      return open;
+    },
+    logs: () =>
+      [api.logFile, ...nodes.map((node) => node.agent.logFile)]
+        .map((file) => `--- ${file}\n${logTail(file)}`)
+        .join('\n'),
+    close: async () => {
+      for (const endpoint of endpoints.values()) await (await endpoint).close();
+      await Promise.all(nodes.map((node) => node.agent.stop()));
+      await api.stop();
+      api.close();
+    },
+  };
+}
+
+/** Runs `body` in a new lab. When it fails, the logs' last lines go to stderr. */
+export async function withLab<T>(body: (lab: Lab) => Promise<T>): Promise<T> {
+  const lab = await createLab();
+  try {
+    return await body(lab);
+  } catch (error) {
+    process.stderr.write(`${lab.logs()}\n`);
+    throw error;
+  } finally {
+    await lab.close();
+  }
+}

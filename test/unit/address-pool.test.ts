@@ -1,0 +1,336 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { type LoggedAddressPool, createAddressPool } from '../../agent/ipam/address-pool.ts';
+import { AllocationRecords } from '../../agent/ipam/allocation-records.ts';
+import { type LogStorage, REPLACED_UNSYNCED } from '../../agent/ipam/commit-queue.ts';
+import { type LogEntry, decodeLog, encodeLogEntry } from '../../agent/ipam/log-record.ts';
+import { OperationError } from '../../agent/operation-error.ts';
+import { formatIpv4 } from '../../proto/address.ts';
+import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
+import { randomInt, seededRandom, testSeed } from '../support/random.ts';
+
+const range = parseCidr('10.32.0.0/20');
+const blocks = [parseCidr('10.32.0.64/28'), parseCidr('10.32.0.80/28')];
+
+/** A disk whose writes can fail, hang until let go, and be counted. */
+class SimulatedDisk implements LogStorage {
+  bytes: Uint8Array = new Uint8Array(0);
+  appends = 0;
+  replacements = 0;
+  failure: string | undefined;
+  failReplaceOnly = false;
+  gate: Promise<void> | undefined;
+  isClosed = false;
+  /** After every durable change. */
+  changed: (kind: 'append' | 'replace') => void = () => undefined;
+
+  get byteLength(): number {
+    return this.bytes.length;
+  }
+  async append(bytes: Uint8Array): Promise<void> {
+    await this.gate;
+    if (this.failure !== undefined && !this.failReplaceOnly) this.#fail();
+    this.bytes = Buffer.concat([this.bytes, bytes]);
+    this.appends += 1;
+    this.changed('append');
+  }
+  async replace(bytes: Uint8Array): Promise<void> {
+    await this.gate;
+    if (this.failure !== undefined && this.failure !== REPLACED_UNSYNCED) this.#fail();
+    this.bytes = bytes;
+    this.replacements += 1;
+    this.changed('replace');
+    if (this.failure !== undefined) this.#fail();
+  }
+  async close(): Promise<void> {
+    this.isClosed = true;
+  }
+  #fail(): never {
+    throw new OperationError(`disk: ${this.failure}`, { code: this.failure ?? '' });
+  }
+}
+
+interface Opened {
+  readonly pool: LoggedAddressPool;
+  readonly scheduled: (() => void)[];
+  readonly time: { now: number };
+}
+
+function openPool(disk: SimulatedDisk, options: { bootId?: string; missing?: boolean } = {}): Opened {
+  const scheduled: (() => void)[] = [];
+  const time = { now: 0 };
+  const pool = createAddressPool({
+    log: {
+      content: options.missing === true ? undefined : decodeLog(disk.bytes),
+      problem: options.missing === true ? 'it does not exist' : undefined,
+      storage: disk,
+    },
+    bootId: options.bootId ?? 'boot-1',
+    range,
+    clock: () => time.now,
+    schedule: (_delayMs, callback) => scheduled.push(callback),
+  });
+  pool.setBlocks(blocks);
+  return { pool, scheduled, time };
+}
+
+async function freshPool(disk = new SimulatedDisk()): Promise<Opened> {
+  const opened = openPool(disk, { missing: true });
+  await opened.pool.rebuild([]);
+  return opened;
+}
+
+const request = (
+  name: string | number,
+): { containerId: string; interfaceName: string; netnsInode: number; hostInterface: string } => ({
+  containerId: `c${name}`,
+  interfaceName: 'eth0',
+  netnsInode: 4_026_530_000,
+  hostInterface: `weft${name}`,
+});
+const coded = (code: string): { code: string } => ({ code });
+
+test('allocate, find, list, release: and the log agrees after a restart', async () => {
+  const disk = new SimulatedDisk();
+  const { pool } = await freshPool(disk);
+  const first = await pool.allocate({ ...request(1), podName: 'default/web' });
+  const second = await pool.allocate(request(2));
+  assert.deepEqual([formatIpv4(first.address), formatIpv4(second.address)], ['10.32.0.64', '10.32.0.66']);
+  assert.deepEqual(pool.find(request(1)), first);
+  assert.deepEqual(await pool.release(request(1)), first);
+  assert.equal(await pool.release(request(1)), undefined);
+  assert.deepEqual(pool.usage(), { blocks: 2, total: 30, used: 1, free: 29 });
+
+  const again = openPool(disk).pool;
+  assert.equal(again.rebuildReason, undefined);
+  assert.deepEqual(again.list(), [second]);
+  assert.equal(
+    formatIpv4((await again.allocate(request(3))).address),
+    '10.32.0.67',
+    'what was freed lately rests',
+  );
+});
+
+test('allocate: its refusals have codes', async () => {
+  const { pool } = await freshPool();
+  await pool.allocate(request(1));
+  await assert.rejects(pool.allocate(request(1)), coded('ALREADY_ALLOCATED'));
+  for (let name = 2; name <= 30; name++) await pool.allocate(request(name));
+  await assert.rejects(pool.allocate(request(31)), coded('POOL_EXHAUSTED'));
+  pool.setBlocks([]);
+  await assert.rejects(pool.allocate(request(31)), coded('NO_BLOCK'));
+});
+
+test('allocate: those that wait for one sync share the next', async () => {
+  const disk = new SimulatedDisk();
+  const { pool } = await freshPool(disk);
+  let open: () => void = () => undefined;
+  disk.gate = new Promise((resolve) => (open = resolve));
+  const first = pool.allocate(request(0));
+  await Promise.resolve();
+  await Promise.resolve();
+  const others = Array.from({ length: 20 }, (_, name) => pool.allocate(request(name + 1)));
+  assert.equal(pool.pendingAllocations(), 21);
+  open();
+  const addresses = (await Promise.all([first, ...others])).map(({ address }) => address);
+  assert.equal(new Set(addresses).size, 21);
+  assert.equal(disk.appends, 2);
+  assert.equal(pool.pendingAllocations(), 0);
+});
+
+test('allocate: nothing is given out before it is durable; a full disk takes it back', async () => {
+  const disk = new SimulatedDisk();
+  const { pool, scheduled } = await freshPool(disk);
+  const kept = await pool.allocate(request(1));
+  disk.failure = 'ENOSPC';
+  await assert.rejects(pool.allocate(request(2)), coded('LOG_UNWRITABLE'));
+  assert.equal(pool.find(request(2)), undefined);
+  assert.equal(pool.usage().used, 1);
+  assert.match(pool.logFailure()?.message ?? '', /disk: ENOSPC/);
+
+  // Release works in memory and follows on disk when there is room again.
+  assert.deepEqual(await pool.release(request(1)), kept);
+  assert.equal(pool.find(request(1)), undefined);
+  assert.equal(openPool(disk).pool.list().length, 1);
+  disk.failure = undefined;
+  for (const callback of scheduled.splice(0)) callback();
+  await pool.closed();
+  assert.equal(openPool(disk).pool.list().length, 0);
+  assert.equal(pool.logFailure(), undefined);
+});
+
+test('release of an allocation that is being written, and whose write then fails', async () => {
+  const disk = new SimulatedDisk();
+  const { pool } = await freshPool(disk);
+  disk.failure = 'ENOSPC';
+  const allocating = pool.allocate(request(1));
+  const releasing = pool.release(request(1));
+  await assert.rejects(allocating, coded('LOG_UNWRITABLE'));
+  assert.equal(formatIpv4((await releasing)!.address), '10.32.0.64');
+  disk.failure = undefined;
+  for (let name = 2; name < 32; name++) await pool.allocate(request(name));
+  assert.equal(pool.usage().free, 0, 'no address is free twice or lost');
+  assert.deepEqual(openPool(disk).pool.list(), pool.list());
+});
+
+test('another boot id voids everything at once, also when the log is damaged', async () => {
+  const disk = new SimulatedDisk();
+  const { pool } = await freshPool(disk);
+  for (let name = 0; name < 10; name++) await pool.allocate(request(name));
+  disk.bytes[disk.bytes.length - 200]! ^= 1;
+  const after = openPool(disk, { bootId: 'boot-2' }).pool;
+  assert.equal(after.rebuildReason, undefined);
+  assert.ok(after.voided > 0);
+  assert.deepEqual(after.list(), []);
+  await after.allocate(request(1));
+  assert.equal(openPool(disk, { bootId: 'boot-2' }).pool.list().length, 1);
+  assert.equal(openPool(disk, { bootId: 'boot-1' }).pool.voided, 1);
+});
+
+test('a damaged log: nothing is given out until it is rebuilt from the kernel', async () => {
+  const disk = new SimulatedDisk();
+  const { pool } = await freshPool(disk);
+  const allocations = [];
+  for (let name = 0; name < 5; name++) allocations.push(await pool.allocate(request(name)));
+  const third = disk.bytes.indexOf(0x0a, disk.bytes.length / 2);
+  disk.bytes[third - 3]! ^= 1;
+  const before = Buffer.from(disk.bytes);
+
+  const damaged = openPool(disk).pool;
+  assert.match(damaged.rebuildReason ?? '', /line \d of the log is damaged: checksum/);
+  await assert.rejects(damaged.allocate(request(9)), coded('LOG_UNWRITABLE'));
+  await damaged.release(request(0));
+  assert.deepEqual(Buffer.from(disk.bytes), before, 'a release does not make the rest look whole');
+
+  const inKernel = allocations.slice(1).map(({ containerId, interfaceName, address, hostInterface }) => ({
+    containerId,
+    interfaceName,
+    address,
+    hostInterface,
+  }));
+  await damaged.rebuild(inKernel);
+  assert.equal(damaged.rebuildReason, undefined);
+  assert.equal(damaged.find(request(1))?.netnsInode, 4_026_530_000, 'what survived in the log is kept');
+  assert.equal(damaged.find(request(4))?.netnsInode, 0, 'the rest is as the kernel has it');
+  for (let name = 10; name < 36; name++) {
+    const { address } = await damaged.allocate(request(name));
+    assert.ok(!inKernel.some((found) => found.address === address), 'duplicate');
+  }
+  assert.equal(damaged.usage().free, 0);
+  assert.deepEqual(byContainer(openPool(disk).pool), byContainer(damaged));
+});
+
+test('a log that contradicts itself is rebuilt', () => {
+  const disk = new SimulatedDisk();
+  const entry = (name: number): LogEntry => ({
+    kind: 'allocate',
+    ...request(name),
+    sequence: name,
+    address: parseIpv4('10.32.0.66'),
+  });
+  const opening: LogEntry = { kind: 'void', bootId: 'boot-1', sequence: 0 };
+  disk.bytes = Buffer.concat([opening, entry(1), entry(2)].map(encodeLogEntry));
+  assert.match(openPool(disk).pool.rebuildReason ?? '', /address_in_use at sequence 2/);
+});
+
+test('compaction: the log stays small, and a failed one harms nothing', async () => {
+  const disk = new SimulatedDisk();
+  const { pool } = await freshPool(disk);
+  await pool.allocate(request('keep'));
+  let replacements = disk.replacements;
+  for (let round = 0; round < 1500; round++) {
+    if (round === 400) [disk.failure, disk.failReplaceOnly] = ['ENOSPC', true];
+    if (round === 1000) disk.failure = undefined;
+    await pool.allocate(request(round));
+    await pool.release(request(round));
+  }
+  assert.ok(disk.replacements > replacements);
+  assert.ok(disk.bytes.length < 400_000, `${disk.bytes.length} B`);
+  replacements = disk.replacements;
+
+  // The new content was in place but not known to be synced: what was undone may be in it, so the next write replaces it.
+  const other = new SimulatedDisk();
+  const { pool: fresh } = await freshPool(other);
+  other.failure = REPLACED_UNSYNCED;
+  void fresh.rebuild([]);
+  await assert.rejects(fresh.allocate(request(1)), coded('LOG_UNWRITABLE'));
+  other.failure = undefined;
+  await fresh.allocate(request(2));
+  assert.deepEqual(openPool(other).pool.list(), fresh.list());
+});
+
+test('close: what is under way is written first, later requests are refused', async () => {
+  const disk = new SimulatedDisk();
+  const { pool } = await freshPool(disk);
+  const allocating = pool.allocate(request(1));
+  const closed = pool.closed();
+  await allocating;
+  await closed;
+  assert.ok(disk.isClosed);
+  await assert.rejects(pool.allocate(request(2)), coded('LOG_UNWRITABLE'));
+});
+
+test('power loss at every byte of a random history: no duplicate, no durable allocation lost', async (t) => {
+  const seed = testSeed();
+  t.diagnostic(`seed ${seed}`);
+  const random = seededRandom(seed);
+  const disk = new SimulatedDisk();
+  const { pool, time } = await freshPool(disk);
+  /** What was promised at each length of the log: allocations that resolved and whose release was not asked for. */
+  const promised = new Map<string, string>();
+  const history: { bytes: number; promised: ReadonlyMap<string, string> }[] = [];
+  const note = (): void => {
+    history.push({ bytes: disk.bytes.length, promised: new Map(promised) });
+  };
+  const running = new Set<Promise<unknown>>();
+  const run = (work: Promise<unknown>): void => {
+    running.add(work);
+    void work.finally(() => running.delete(work));
+  };
+  for (let step = 0; step < 70; step++) {
+    time.now += randomInt(random, 20_000);
+    const name = `c${randomInt(random, 24)}`;
+    const key = { ...request(name.slice(1)), containerId: name };
+    if (pool.find(key) === undefined) {
+      run(
+        pool.allocate(key).then(
+          ({ address }) => {
+            if (pool.find(key) !== undefined) promised.set(name, formatIpv4(address));
+            note();
+          },
+          (error: unknown) => assert.equal((error as OperationError).code, 'POOL_EXHAUSTED'), // as: the pool throws nothing else
+        ),
+      );
+    } else {
+      promised.delete(name); // may be lost or not from here on
+      note();
+      run(pool.release(key));
+    }
+    if (random() < 0.4) await Promise.all(running);
+  }
+  await Promise.all(running);
+
+  for (let length = 0; length <= disk.bytes.length; length++) {
+    const content = decodeLog(disk.bytes.subarray(0, length));
+    assert.equal(content.damage, undefined);
+    const records = new AllocationRecords();
+    for (const entry of content.entries) assert.equal(records.apply(entry), undefined, `length ${length}`);
+    const list = records.list();
+    assert.equal(new Set(list.map(({ address }) => address)).size, list.length, 'duplicate');
+    // Durable then, and still wanted at the next moment that is known: it must be there.
+    const at = history.findLastIndex(({ bytes }) => bytes <= length);
+    const [now, next] = [history[at]?.promised ?? new Map(), history[at + 1]?.promised ?? promised];
+    for (const [name, address] of now) {
+      if (next.get(name) !== address) continue;
+      assert.equal(
+        list.find(({ containerId }) => containerId === name)?.address,
+        parseIpv4(address),
+        `${name} lost at ${length}`,
+      );
+    }
+  }
+});
+
+const byContainer = (pool: LoggedAddressPool): readonly unknown[] =>
+  pool.list().toSorted((a, b) => a.containerId.localeCompare(b.containerId));

@@ -1,0 +1,364 @@
+// The CNI verbs over fakes of pool and links: the whole of cni-server and attachments, asked as the shim asks.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { createAttachments, hostInterfaceOf } from '../../agent/control/attachments.ts';
+import { type CniOutcome, type CniServer, createCniServer } from '../../agent/control/cni-server.ts';
+import { OperationError } from '../../agent/operation-error.ts';
+import { refused } from '../../proto/decoded.ts';
+import { decodeResponse, encodeRequest } from '../../proto/shim-codec.ts';
+import { randomInt, seededRandom, testSeed } from '../support/random.ts';
+import { CONFIG, FakeLinks, FakeNode, FakePool, shimRequest, trustingCheck } from './attachment-fakes.ts';
+
+const C1 = { containerId: 'c1', interfaceName: 'eth0' };
+
+interface Printed {
+  readonly code?: number;
+  readonly msg?: string;
+  readonly details?: string;
+  readonly cniVersion?: string;
+  readonly ips?: readonly { readonly address: string; readonly version?: string }[];
+  readonly interfaces?: readonly { readonly name: string }[];
+  readonly supportedVersions?: readonly string[];
+}
+
+function bench(size?: number) {
+  const pool = new FakePool(size);
+  const links = new FakeLinks();
+  const node = new FakeNode();
+  const outcomes: CniOutcome[] = [];
+  const undone: unknown[] = [];
+  const handler = createAttachments({
+    pool,
+    links,
+    node,
+    checkDescriptors: trustingCheck,
+    undoFailed: (_attachment, error) => undone.push(error),
+  });
+  const server = createCniServer({ handler, observe: (outcome) => outcomes.push(outcome) });
+  const ask = (...request: Parameters<typeof shimRequest>): Promise<Printed> =>
+    printed(server, shimRequest(...request));
+  return { pool, links, node, outcomes, undone, server, ask };
+}
+
+async function printed(server: CniServer, message: Parameters<CniServer['answer']>[0]): Promise<Printed> {
+  const response = decodeResponse(await server.answer(message));
+  assert.ok(response.ok);
+  const { status, json } = response.value;
+  const answer: Printed = json === '' ? {} : (JSON.parse(json) as Printed); // as: what this test is about
+  assert.equal(status === 0, answer.code === undefined, `status ${status} with ${json}`);
+  return answer;
+}
+
+test('ADD: allocates, attaches, answers the full result; the pod is named in the outcome', async () => {
+  const { pool, links, outcomes, ask } = bench();
+  const args = 'IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0';
+  const result = await ask('ADD', { variables: { CNI_ARGS: args } });
+  const name = hostInterfaceOf({ containerId: 'c1', interfaceName: 'eth0' });
+  assert.deepEqual(
+    result.interfaces?.map((entry) => entry.name),
+    [name, 'eth0'],
+  );
+  assert.deepEqual(result.ips, [{ address: '10.32.0.2/32', gateway: '10.32.0.1', interface: 1 }]);
+  assert.equal(links.made.get(name)?.alias, 'weft:c1:eth0:10.32.0.2');
+  assert.deepEqual([links.made.get(name)?.netlinkFd, links.made.get(name)?.netnsFd], [100, 101]);
+  assert.deepEqual(
+    pool.list().map(({ netnsInode, podName, hostInterface }) => ({ netnsInode, podName, hostInterface })),
+    [{ netnsInode: 101, podName: 'default/web-0', hostInterface: name }],
+  );
+  assert.deepEqual(outcomes, [
+    { command: 'ADD', containerId: 'c1', interfaceName: 'eth0', podName: 'default/web-0' },
+  ]);
+});
+
+test('ADD twice: an error that names CNI_IFNAME, and the first stays', async () => {
+  const { pool, links, ask } = bench();
+  await ask('ADD');
+  const again = await ask('ADD');
+  assert.equal(again.code, 4);
+  assert.match(again.msg ?? '', /CNI_IFNAME "eth0"/);
+  assert.equal(pool.list().length, 1);
+  assert.equal(links.made.size, 1);
+});
+
+test('ADD: a failure of the link frees the address, and the code tells what to do', async () => {
+  const { pool, links, ask } = bench();
+  const cases: readonly (readonly [string, number])[] = [
+    ['EEXIST', 4],
+    ['ENOBUFS', 5],
+    ['NO_BRIDGE', 11],
+  ];
+  for (const [code, expected] of cases) {
+    links.failure = new OperationError('Cannot make the link', { code });
+    const answer = await ask('ADD');
+    assert.deepEqual([answer.code, answer.details], [expected, code]);
+    assert.equal(pool.list().length, 0);
+  }
+  assert.equal((await ask('ADD')).code, undefined);
+});
+
+test('ADD: no block, a full pool, an unwritable log', async () => {
+  const { pool, node, links, ask } = bench(0);
+  assert.equal((await ask('ADD')).code, 11);
+  pool.failure = new OperationError('Cannot write the log', { code: 'LOG_UNWRITABLE' });
+  assert.equal((await ask('ADD')).code, 5);
+  node.address = undefined;
+  const answer = await ask('ADD');
+  assert.equal(answer.code, 11);
+  assert.match(answer.msg ?? '', /no block of pod addresses/);
+  assert.equal(links.made.size, 0);
+});
+
+test('ADD: an undo that fails is told, the first error is the answer', async () => {
+  const { pool, links, undone, ask } = bench();
+  links.failure = new OperationError('Cannot make the link', { code: 'ENODEV' });
+  pool.release = async () => {
+    throw new OperationError('Cannot release', { code: 'EIO' });
+  };
+  assert.equal((await ask('ADD')).details, 'ENODEV');
+  assert.equal(undone.length, 1);
+});
+
+test("ADD: descriptors that are not a pod's, or are missing, or an id that the kernel cannot keep", async () => {
+  const pool = new FakePool();
+  const handler = createAttachments({
+    pool,
+    links: new FakeLinks(),
+    node: new FakeNode(),
+    checkDescriptors: () => refused('own-network-namespace'),
+    undoFailed: () => {},
+  });
+  const server = createCniServer({ handler, observe: () => {} });
+  const answer = await printed(server, shimRequest('ADD'));
+  assert.equal(answer.code, 4);
+  assert.match(answer.msg ?? '', /the node's own network namespace/);
+  assert.equal((await printed(server, shimRequest('ADD', { descriptors: [] }))).code, 5);
+  assert.equal((await printed(server, shimRequest('ADD', { id: 'a'.repeat(201) }))).code, 4);
+  assert.equal(pool.list().length, 0);
+});
+
+test('DEL: unknown, twice, without namespace, with any configuration', async () => {
+  const { pool, links, ask } = bench();
+  const forms = [
+    {},
+    { variables: { CNI_NETNS: '' }, descriptors: [] },
+    { config: 'no JSON' },
+    { config: { cniVersion: '9.9' } },
+  ];
+  for (const form of forms) {
+    assert.deepEqual(await ask('DEL', form), {});
+    await ask('ADD');
+    assert.equal(links.made.size, 1);
+    assert.deepEqual(await ask('DEL', form), {});
+    assert.deepEqual(await ask('DEL', form), {});
+    assert.equal(links.made.size, 0);
+    assert.equal(pool.list().length, 0);
+  }
+});
+
+test('DEL: a link that cannot be removed keeps its address', async () => {
+  const { pool, links, ask } = bench();
+  await ask('ADD');
+  links.failure = new OperationError('Cannot remove the link', { code: 'EBUSY' });
+  assert.equal((await ask('DEL')).code, 5);
+  assert.equal(pool.list().length, 1);
+  assert.deepEqual(await ask('DEL'), {});
+});
+
+test('CHECK: as it was made; then every difference in words', async () => {
+  const { links, node, ask } = bench();
+  const prevResult = await ask('ADD');
+  const config = { ...CONFIG, prevResult };
+  assert.deepEqual(await ask('CHECK', { config }), {});
+  node.bytes = 1400; // the setting changed: the pod keeps what ADD told
+  assert.deepEqual(await ask('CHECK', { config }), {});
+  links.differences = ['eth0 is down'];
+  const down = await ask('CHECK', { config });
+  assert.deepEqual([down.code, down.details], [100, 'eth0 is down']);
+  links.differences = [];
+  const moved = await ask('CHECK', { config, descriptors: [100, 102] });
+  assert.match(moved.details ?? '', /namespace is 102, ADD was done in 101/);
+  const foreign = { ...prevResult, ips: [{ address: '10.32.0.99/32' }], interfaces: [] };
+  const other = await ask('CHECK', { config: { ...CONFIG, prevResult: foreign } });
+  assert.match(other.details ?? '', /record has address 10\.32\.0\.2\/32, prevResult has 10\.32\.0\.99\/32/);
+  assert.match(other.details ?? '', /no interface "eth0"/);
+});
+
+test('CHECK: unknown container, no previous result, version without CHECK', async () => {
+  const { ask } = bench();
+  assert.equal((await ask('CHECK', { config: { ...CONFIG, prevResult: {} } })).code, 3);
+  assert.equal((await ask('CHECK')).code, 7);
+  const old = await ask('CHECK', { config: { ...CONFIG, cniVersion: '0.3.1', prevResult: {} } });
+  assert.deepEqual([old.code, old.cniVersion], [1, '0.3.1']);
+});
+
+test('GC: releases all that is not listed, keeps going after a failure, never without a list', async () => {
+  const { pool, links, ask } = bench();
+  for (const id of ['a', 'b', 'c', 'd']) await ask('ADD', { id });
+  assert.equal((await ask('GC')).code, 7);
+  assert.equal(pool.list().length, 4);
+  const valid = [
+    { containerID: 'b', ifname: 'eth0' },
+    { containerID: 'a', ifname: 'eth1' },
+  ];
+  const config = { ...CONFIG, 'cni.dev/valid-attachments': valid };
+  links.failure = new OperationError('Cannot remove the link', { code: 'EBUSY' });
+  const partly = await ask('GC', { config });
+  assert.equal(partly.code, 5);
+  assert.match(partly.msg ?? '', /1 of 3/);
+  assert.equal(pool.list().length, 2);
+  assert.deepEqual(await ask('GC', { config }), {});
+  assert.deepEqual(
+    pool.list().map(({ containerId }) => containerId),
+    ['b'],
+  );
+  assert.equal(links.made.size, 1);
+});
+
+test('GC: an ADD that is under way is no garbage', async () => {
+  const { pool, ask } = bench();
+  const config = { ...CONFIG, 'cni.dev/valid-attachments': [] };
+  await ask('ADD', { id: 'old' });
+  const [added, collected] = await Promise.all([ask('ADD', { id: 'new' }), ask('GC', { config })]);
+  assert.equal(added.code, undefined);
+  assert.deepEqual(collected, {});
+  assert.deepEqual(
+    pool.list().map(({ containerId }) => containerId),
+    ['new'],
+  );
+});
+
+test('STATUS: 50 with the reason while ADD cannot be served; a full pool is no reason', async () => {
+  const { pool, node, ask } = bench(1);
+  assert.deepEqual(await ask('STATUS'), {});
+  await ask('ADD');
+  assert.deepEqual(await ask('STATUS'), {});
+  node.reason = 'Cannot write /var/lib/weft/allocations.log: make room on its disk';
+  assert.deepEqual(await ask('STATUS'), { cniVersion: '1.1.0', code: 50, msg: node.reason });
+  node.reason = undefined;
+  pool.setBlocks([]);
+  assert.equal((await ask('STATUS')).code, 50);
+  assert.equal((await ask('STATUS', { config: { ...CONFIG, cniVersion: '1.0.0' } })).code, 1);
+});
+
+test('VERSION: with and without a configuration, in its version where we speak it', async () => {
+  const { ask } = bench();
+  const supportedVersions = ['0.3.1', '0.4.0', '1.0.0', '1.1.0'];
+  assert.deepEqual(await ask('VERSION', { config: '' }), { cniVersion: '1.1.0', supportedVersions });
+  const old = await ask('VERSION', { config: { cniVersion: '0.4.0' } });
+  assert.deepEqual(old, { cniVersion: '0.4.0', supportedVersions });
+  assert.equal((await ask('VERSION', { config: { cniVersion: '0.2.0' } })).cniVersion, '1.1.0');
+});
+
+test('ADD in every version: the result and the errors speak it', async () => {
+  for (const cniVersion of ['0.3.1', '0.4.0', '1.0.0', '1.1.0']) {
+    const { ask } = bench();
+    const config = { ...CONFIG, cniVersion };
+    const result = await ask('ADD', { config });
+    assert.equal(result.cniVersion, cniVersion);
+    assert.equal(result.ips?.[0]?.version, cniVersion.startsWith('0.') ? '4' : undefined);
+    assert.equal((await ask('ADD', { config })).cniVersion, cniVersion);
+  }
+});
+
+test('refused requests: every one gets an answer with a code', async () => {
+  const { server, outcomes, ask } = bench();
+  assert.equal((await printed(server, { bytes: new Uint8Array(3), descriptors: [] })).code, 6);
+  const none = encodeRequest({ descriptors: 0, environment: [], stdin: new Uint8Array(0) });
+  assert.equal((await printed(server, { bytes: none, descriptors: [] })).code, 4);
+  assert.equal((await ask('ADD', { id: '../x' })).code, 4);
+  assert.equal((await ask('ADD', { variables: { CNI_ARGS: 'IP=10.0.0.1' } })).code, 4);
+  assert.equal((await ask('ADD', { config: 'no JSON' })).code, 6);
+  assert.equal((await ask('ADD', { config: { ...CONFIG, name: '' } })).code, 7);
+  assert.equal((await ask('ADD', { config: { ...CONFIG, cniVersion: '0.2.0' } })).code, 1);
+  const response = decodeResponse(server.refuse('too-large'));
+  assert.ok(response.ok && response.value.status === 1);
+  assert.ok(outcomes.every(({ error }) => error !== undefined));
+  assert.equal(outcomes.length, 8);
+});
+
+test('our own bug is not an answer', async () => {
+  const { links, server } = bench();
+  links.attach = () => {
+    throw new TypeError('own bug');
+  };
+  await assert.rejects(server.answer(shimRequest('ADD')), TypeError);
+});
+
+test('operations of one container take turns, those of others do not wait', async () => {
+  const { pool, ask } = bench();
+  const seed = testSeed();
+  console.log(`seed ${seed}`);
+  const random = seededRandom(seed);
+  const answers = await Promise.all(
+    Array.from({ length: 200 }, () => {
+      const id = `c${randomInt(random, 4)}`;
+      return ask(random() < 0.5 ? 'ADD' : 'DEL', { id });
+    }),
+  );
+  for (const { code } of answers) assert.ok(code === undefined || code === 4, `code ${code}`);
+  const addresses = pool.list().map(({ address }) => address);
+  assert.equal(new Set(addresses).size, addresses.length);
+
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const slow = bench();
+  const allocate = slow.pool.allocate.bind(slow.pool);
+  slow.pool.allocate = async (request) => {
+    if (request.containerId === 'slow') await promise;
+    return allocate(request);
+  };
+  const first = slow.ask('ADD', { id: 'slow' });
+  const second = slow.ask('DEL', { id: 'slow' });
+  assert.equal((await slow.ask('ADD', { id: 'quick' })).code, undefined);
+  resolve();
+  assert.equal((await first).code, undefined);
+  assert.deepEqual(await second, {});
+  assert.deepEqual(
+    slow.pool.list().map(({ containerId }) => containerId),
+    ['quick'],
+  );
+});
+
+test('a deletion left on disk is replayed before an ADD of the same container, in the order of arrival', async () => {
+  const pool = new FakePool();
+  const handler = createAttachments({
+    pool,
+    links: new FakeLinks(),
+    node: new FakeNode(),
+    checkDescriptors: trustingCheck,
+    undoFailed: () => {},
+  });
+  let left: Uint8Array | undefined = shimRequest('DEL', { descriptors: [] }).bytes;
+  const server = createCniServer({
+    handler,
+    observe: () => {},
+    beforeAdd: async () => {
+      const bytes = left;
+      left = undefined;
+      if (bytes !== undefined) await server.replay({ bytes });
+    },
+  });
+  await pool.allocate({ ...C1, netnsInode: 1, hostInterface: hostInterfaceOf(C1) });
+  const [added, , again] = await Promise.all([
+    printed(server, shimRequest('ADD')),
+    printed(server, shimRequest('DEL')),
+    printed(server, shimRequest('ADD')),
+  ]);
+  assert.equal(added.ips?.[0]?.address, '10.32.0.3/32');
+  assert.equal(again.ips?.[0]?.address, '10.32.0.4/32');
+  assert.equal(pool.list().length, 1);
+});
+
+test('hostInterfaceOf: 15 characters, stable, different for each attachment', () => {
+  const names = new Set<string>();
+  for (let index = 0; index < 2000; index += 1) {
+    const name = hostInterfaceOf({ containerId: `c${index >> 1}`, interfaceName: `eth${index & 1}` });
+    assert.match(name, /^vethwe[0-9a-v]{9}$/);
+    names.add(name);
+  }
+  assert.equal(names.size, 2000);
+  assert.equal(
+    hostInterfaceOf({ containerId: 'c1', interfaceName: 'eth0' }),
+    hostInterfaceOf({ containerId: 'c1', interfaceName: 'eth0' }),
+  );
+});
