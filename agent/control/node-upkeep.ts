@@ -8,7 +8,7 @@ import type { ClusterView } from './cluster-view.ts';
 import { forwardingInputs } from './forwarding-inputs.ts';
 import type { ForwardingPublisher } from './forwarding.ts';
 import type { Identity } from './identity.ts';
-import type { NodeNetwork } from './node-network.ts';
+import type { NodeNetwork, NodeNetworkDesired } from './node-network.ts';
 import { createPersistentTask } from './persistent-task.ts';
 import type { Settings } from '../settings.ts';
 
@@ -49,7 +49,7 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
   const { settings, network, log, clock } = options;
   let gateway: Ipv4 | undefined;
   let failure: string | undefined;
-  let made = false;
+  let inForce: NodeNetworkDesired | undefined;
   let cancelSweep: (() => void) | undefined;
 
   const run = async (): Promise<void> => {
@@ -57,7 +57,7 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
     const blocks = options.blocks();
     const wanted = gatewayOf(blocks);
     const view = options.view();
-    const words = await network.ensure({
+    const desired: NodeNetworkDesired = {
       range: settings.range,
       gateway: wanted,
       blocks,
@@ -66,12 +66,15 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
       nodeIp: options.nodeIp,
       peerAddresses: [...view.reachable.values()].map(({ address }) => address),
       masquerade: settings.masquerade,
-    });
+    };
+    const words = await network.ensure(desired);
+    // What was wanted before already and had to be done again was taken away by somebody.
+    const isRepair = JSON.stringify(desired) === JSON.stringify(inForce);
+    inForce = desired;
     if (words.length > 0) {
-      log.info(made ? 'network_repaired' : 'network_made', words.join('; '));
-      if (made) options.repaired(words);
+      if (isRepair) options.repaired(words);
+      log[isRepair ? 'warn' : 'info'](isRepair ? 'network_repaired' : 'network_made', words.join('; '));
     }
-    made ||= wanted !== undefined;
     gateway = wanted;
     failure = undefined;
     publish(view, wanted);

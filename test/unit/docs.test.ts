@@ -1,0 +1,54 @@
+// Tables in the documentation say what the source says.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+
+import { SETTING_TABLE } from '../../agent/settings.ts';
+import { EVENTS } from '../../agent/telemetry/event-names.ts';
+import { DROP_REASONS } from '../../proto/drop-reason.ts';
+
+const text = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
+
+/** Rows of the first table under a heading, as trimmed cells. */
+function tableUnder(heading: string): readonly (readonly string[])[] {
+  const section = text.split(`\n## ${heading}\n`)[1]?.split('\n## ')[0];
+  assert.ok(section !== undefined, `docs/operations.md has no section "${heading}"`);
+  const lines = section.split('\n').filter((line) => line.startsWith('|'));
+  return lines.slice(2).map((line) =>
+    line
+      .split('|')
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  );
+}
+
+const plain = (cell: string | undefined): string => (cell ?? '').replaceAll('`', '');
+
+test('the settings table has every setting with its default and meaning', () => {
+  const rows = tableUnder('Settings').map(([name, fallback, meaning]) => [
+    plain(name),
+    plain(fallback),
+    meaning,
+  ]);
+  assert.deepEqual(
+    rows,
+    SETTING_TABLE.map((row) => [...row]),
+  );
+});
+
+test('the table of refused packets has every reason, with a meaning and something to do', () => {
+  const rows = tableUnder('Refused packets');
+  assert.deepEqual(
+    rows.map(([reason]) => plain(reason)),
+    [...DROP_REASONS],
+  );
+  for (const [reason, meaning, remedy] of rows) assert.ok(meaning !== '' && remedy !== '', reason);
+});
+
+test('the table of log events has every event with its meaning', () => {
+  const rows = tableUnder('Log events').map(([name, meaning]) => [plain(name), meaning]);
+  assert.deepEqual(
+    rows,
+    EVENTS.map((row) => [...row]),
+  );
+});
