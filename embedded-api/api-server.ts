@@ -4,11 +4,13 @@ import { type IncomingMessage, type Server, type ServerResponse, createServer } 
 import { createServer as createTlsServer } from 'node:https';
 
 import { ApiFailure, badRequest, noSuchPath, methodNotAllowed, unauthorized } from './api-failure.ts';
+import { ConnectionResets } from './connection-reset.ts';
 import { discoveryDocument } from './discovery.ts';
 import { answerFaultRequest } from './fault-requests.ts';
 import type { FaultAction, Faults } from './faults.ts';
 import { type Exchange, send, sendStatus } from './http-exchange.ts';
-import { openApiV2, openApiV3 } from './openapi.ts';
+import { openApiV2 } from './openapi-v2.ts';
+import { openApiV3 } from './openapi.ts';
 import { parseTarget, verbOf, type RequestTarget } from './request-target.ts';
 import { resourceName, type ApiVerb } from './resource-kinds.ts';
 import { ResourceRequests } from './resource-requests.ts';
@@ -32,6 +34,7 @@ export class ApiServer {
   readonly #parts: ApiServerParts;
   readonly #resources: ResourceRequests;
   readonly #tokenDigest: Buffer | undefined;
+  readonly #resets = new ConnectionResets();
 
   constructor(parts: ApiServerParts) {
     this.#parts = parts;
@@ -46,6 +49,7 @@ export class ApiServer {
     };
     const server = tls === undefined ? createServer(answer) : createTlsServer(tls, answer);
     server.keepAliveTimeout = 120_000;
+    this.#resets.follow(server);
     return server;
   }
 
@@ -74,8 +78,9 @@ export class ApiServer {
 
   async #route(exchange: Exchange): Promise<void> {
     const { request, response, path } = exchange;
-    if (path.startsWith('/faults') && this.#parts.faultsEnabled)
-      return answerFaultRequest(exchange, this.#parts);
+    if (path.startsWith('/faults') && this.#parts.faultsEnabled) {
+      return answerFaultRequest(exchange, { ...this.#parts, resets: this.#resets });
+    }
     const target = parseTarget(path);
     if (target !== undefined) return this.#answerResource(exchange, target);
     if (request.method !== 'GET' && request.method !== 'HEAD') throw noSuchPath();
@@ -106,7 +111,7 @@ export class ApiServer {
     const fault = faults.meet({ verb, resource, name: target.name });
     let code = 0;
     try {
-      if (fault !== undefined && meetFault(fault, { exchange, verb })) return;
+      if (fault !== undefined && this.#meetFault(fault, { exchange, verb })) return;
       const staleAt = fault?.action === 'stale-list' ? storage.current - fault.versionsBack : undefined;
       await this.#resources.answer({ exchange, target, verb, staleAt });
       code = response.statusCode;
@@ -117,28 +122,28 @@ export class ApiServer {
       faults.count({ verb, resource, code });
     }
   }
-}
 
-/** True when the request has met its fault and is not to be answered. Throws the failure that it is to be answered with. */
-function meetFault(fault: FaultAction, request: { exchange: Exchange; verb: ApiVerb }): boolean {
-  const { response, request: incoming } = request.exchange;
-  switch (fault.action) {
-    case 'respond':
-      throw fault.failure;
-    case 'stall':
-      if (request.verb === 'watch') {
-        response.writeHead(200, { 'content-type': 'application/json' });
-        response.flushHeaders();
-      }
-      return true;
-    case 'reset':
-      incoming.socket.resetAndDestroy();
-      return true;
-    case 'stale-list':
-    case 'drop-event':
-      return false;
-    default:
-      return fault satisfies never;
+  /** True when the request has met its fault and is not to be answered. Throws the failure that it is to be answered with. */
+  #meetFault(fault: FaultAction, request: { exchange: Exchange; verb: ApiVerb }): boolean {
+    const { response } = request.exchange;
+    switch (fault.action) {
+      case 'respond':
+        throw fault.failure;
+      case 'stall':
+        if (request.verb === 'watch') {
+          response.writeHead(200, { 'content-type': 'application/json' });
+          response.flushHeaders();
+        }
+        return true;
+      case 'reset':
+        this.#resets.reset(response.socket);
+        return true;
+      case 'stale-list':
+      case 'drop-event':
+        return false;
+      default:
+        return fault satisfies never;
+    }
   }
 }
 

@@ -5,6 +5,7 @@
 //   POST           /faults/compact     forgets the history, so that older resourceVersions are answered with 410
 import { badRequest, expired, methodNotAllowed, noSuchPath } from './api-failure.ts';
 import { type Json, isJsonObject, textOf } from './api-object.ts';
+import type { ConnectionResets } from './connection-reset.ts';
 import type { Faults } from './faults.ts';
 import { type Exchange, readJson, send } from './http-exchange.ts';
 import { RESOURCE_KINDS, resourceName } from './resource-kinds.ts';
@@ -13,10 +14,15 @@ import type { WatchHub } from './watch.ts';
 
 export async function answerFaultRequest(
   exchange: Exchange,
-  parts: { readonly faults: Faults; readonly watches: WatchHub; readonly storage: Storage },
+  parts: {
+    readonly faults: Faults;
+    readonly watches: WatchHub;
+    readonly storage: Storage;
+    readonly resets: ConnectionResets;
+  },
 ): Promise<void> {
   const { request, response, path } = exchange;
-  const { faults, watches, storage } = parts;
+  const { faults, storage } = parts;
   const route = `${request.method} ${path}`;
   switch (route) {
     case 'GET /faults':
@@ -33,7 +39,7 @@ export async function answerFaultRequest(
       faults.resetCounts();
       return send(response, { code: 200, body: [] });
     case 'POST /faults/watches':
-      return send(response, { code: 200, body: { watches: disturb(watches, await readJson(request)) } });
+      return send(response, { code: 200, body: { watches: disturb(parts, await readJson(request)) } });
     case 'POST /faults/compact':
       storage.compact(storage.current);
       return send(response, { code: 200, body: { compacted: storage.compacted } });
@@ -45,7 +51,10 @@ export async function answerFaultRequest(
 }
 
 /** Does something to the open watches; answers how many there were. */
-function disturb(watches: WatchHub, body: Json | undefined): number {
+function disturb(
+  { watches, resets }: { readonly watches: WatchHub; readonly resets: ConnectionResets },
+  body: Json | undefined,
+): number {
   if (!isJsonObject(body)) throw badRequest('faults: the body must be an object with "action"');
   const action = textOf(body['action']);
   const resource = body['resource'] === undefined ? undefined : textOf(body['resource']);
@@ -61,7 +70,7 @@ function disturb(watches: WatchHub, body: Json | undefined): number {
         watcher.stalled = true;
         break;
       case 'reset':
-        watcher.response.socket?.resetAndDestroy();
+        resets.reset(watcher.response.socket);
         break;
       case 'end':
         watcher.end();

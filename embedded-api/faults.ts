@@ -80,7 +80,7 @@ export class Faults implements CommitHooks {
 
   /** What this request meets, if anything; uses the rule up by one. */
   meet(request: { verb: string; resource: string; name: string }): FaultAction | undefined {
-    return this.#take((rule) => rule.effect.action !== 'drop-event' && matches(rule, request));
+    return this.#take((rule) => isMetBy(rule.effect, request.verb) && matches(rule, request));
   }
 
   /** Whether this change is to be kept from the open watches. */
@@ -124,9 +124,13 @@ export class Faults implements CommitHooks {
   }
 }
 
+const isMetBy = (effect: FaultAction, verb: string): boolean =>
+  effect.action !== 'drop-event' && (effect.action !== 'stale-list' || verb === 'list');
+
+/** A rule may name its resource with or without the group. */
 const matches = (rule: Rule, request: { verb: string; resource: string; name: string }): boolean =>
   (rule.verb ?? request.verb) === request.verb &&
-  (rule.resource ?? request.resource) === request.resource &&
+  [undefined, request.resource, request.resource.split('.')[0]].includes(rule.resource) &&
   (rule.name ?? request.name) === request.name;
 
 function parseRule(rule: Json): Rule | Crash {

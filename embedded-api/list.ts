@@ -18,6 +18,9 @@ interface ContinueToken {
   readonly after: { readonly namespace: string; readonly name: string };
 }
 
+/** More than any list; what SQLite takes. */
+const MAX_LIMIT = 1_000_000_000;
+
 const EXPIRED_CONTINUE =
   'The provided continue parameter is too old to display a consistent list result. You can start a new list without the ' +
   'continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with ' +
@@ -143,7 +146,7 @@ const parseStored = (row: StoredObject): ApiObject => JSON.parse(row.object) as 
 function parseLimit(text: string | null): number {
   if (text === null || text === '') return 0;
   if (!/^\d+$/.test(text)) throw badRequest(`Invalid value: "${text}": limit must be a number`);
-  return Number(text);
+  return Math.min(Number(text), MAX_LIMIT);
 }
 
 /** Where the list starts: at a continue token's place and time, or at the beginning of the requested state. */

@@ -18,7 +18,7 @@ import { Storage } from './storage.ts';
 import { WatchHub } from './watch.ts';
 
 /** How long open requests may take to end after a signal. */
-const GRACE_MS = 500;
+const GRACE_MS = 300;
 const EVENT_SWEEP_MS = 60_000;
 
 const codeOf = (error: unknown): string =>

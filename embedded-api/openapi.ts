@@ -1,5 +1,5 @@
 // OpenAPI v3 documents of the two group versions: enough for `kubectl explain` and for kubectl to learn that the server validates
-// fields itself (the parameter fieldValidation of PATCH). The v2 document, which old kubectl asks for, is empty but valid.
+// fields itself (the parameter fieldValidation of PATCH).
 import { createHash } from 'node:crypto';
 
 import type { JsonObject } from './api-object.ts';
@@ -154,28 +154,3 @@ documents.set('/openapi/v3', JSON.stringify({ paths: Object.fromEntries(index) }
 
 /** The OpenAPI v3 document at a path, as JSON text. */
 export const openApiV3 = (path: string): string | undefined => documents.get(path);
-
-const EMPTY_V2 = { swagger: '2.0', info: { title: 'Weft embedded API', version: 'v1.33.0' }, paths: {} };
-
-/** A length-delimited protobuf field. */
-const field = (number: number, value: Buffer): Buffer =>
-  Buffer.concat([Buffer.from([(number << 3) | 2, value.length]), value]);
-
-/** The same as an openapi_v2.Document: swagger = 1, info = 2 (title = 1, version = 2), paths = 8. */
-const EMPTY_V2_PROTOBUF = Buffer.concat([
-  field(1, Buffer.from(EMPTY_V2.swagger)),
-  field(
-    2,
-    Buffer.concat([field(1, Buffer.from(EMPTY_V2.info.title)), field(2, Buffer.from(EMPTY_V2.info.version))]),
-  ),
-  field(8, Buffer.alloc(0)),
-]);
-
-const PROTOBUF_V2 = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
-/** As the real server answers: "@" is not allowed in a media type, and Go refuses it. */
-const PROTOBUF_V2_ANSWER = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
-
-export const openApiV2 = (accept: string | undefined): { readonly type: string; readonly bytes: Buffer } =>
-  accept?.includes(PROTOBUF_V2) === true
-    ? { type: PROTOBUF_V2_ANSWER, bytes: EMPTY_V2_PROTOBUF }
-    : { type: 'application/json', bytes: Buffer.from(JSON.stringify(EMPTY_V2)) };

@@ -7,6 +7,9 @@ import { viewOf } from './byte-view.ts';
 import { type Decoded, decoded, refused } from './decoded.ts';
 import { ETHERNET_DESTINATION_OFFSET, ETHERNET_HEADER_BYTES, MAC_BYTES } from './ethernet.ts';
 
+/** How often each peer is probed. */
+export const PROBE_INTERVAL_MS = 1000;
+
 export const PROBE_MAGIC_OFFSET = 0;
 export const PROBE_VERSION_OFFSET = 4;
 export const PROBE_KIND_OFFSET = 5;

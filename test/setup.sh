@@ -55,6 +55,7 @@ if [ "$profile" != check ]; then
 fi
 if [ "$profile" = test ]; then
   need tcpdump tcpdump
+  need ethtool ethtool
   need promtool prometheus
 fi
 

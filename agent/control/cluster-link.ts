@@ -36,6 +36,10 @@ export interface ClusterLinkOptions {
   readonly random: () => number;
   readonly log: Logger;
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** One API request was answered, or failed with that code. */
+  readonly requested: (request: { verb: string; resource: string; code: string }) => void;
+  /** A watch could not go on and its objects were listed again. */
+  readonly relisted: (resource: string) => void;
   /** Identity or blocks changed. */
   readonly changed: () => void;
   /** The Node object is another one than the snapshot's: control has to start anew with it. */
@@ -44,7 +48,7 @@ export interface ClusterLinkOptions {
 
 export interface ClusterLink {
   identity(): Identity | undefined;
-  /** Blocks that addresses are given out of, in the order of claim. */
+  /** Blocks that this node routes to its bridge, in the order of claim; fenced ones may still have pods. */
   blocks(): readonly Cidr[];
   claims(): BlockClaims | undefined;
   /** Undefined while the configuration could not be read. */
@@ -120,7 +124,12 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   const configure = async (): Promise<void> => {
     const endpoint = await openClusterEndpoint({ environment: options.environment });
     if (stopped) return;
-    http = createHttpClient({ endpoint, userAgent: userAgent(options.version) });
+    http = createHttpClient({
+      endpoint,
+      userAgent: userAgent(options.version),
+      observe: ({ method, path, code }) =>
+        options.requested({ verb: method, resource: resourceOf(path), code }),
+    });
     api = createClusterApi({ http, decodePeer, decodeAddressBlock });
     publication = createPeerPublication({
       api,
@@ -180,32 +189,30 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
     plural: string,
     handlers: Pick<ReflectorEvents<T>, 'synced' | 'changed'>,
   ): ReflectorEvents<T> {
-    let connectedNow = false;
-    let told = false;
+    let isConnected = false;
+    let isLost = false;
     return {
       synced(objects, resourceVersion) {
         handlers.synced(objects, resourceVersion);
-        if (!connectedNow) {
-          log.info('api_connected', `The API has ${objects.size} ${plural}`, {
-            resource: plural,
-            objects: objects.size,
-          });
-        }
-        connectedNow = true;
-        told = false;
+        if (isLost) options.relisted(plural);
       },
       changed: handlers.changed,
-      stale: (reason) => log.debug('api_relisted', reason, { resource: plural }),
-      refused: (refusal) =>
-        log.warn(
-          'api_object_refused',
-          `Ignoring "${refusal.name}" of ${plural}: ${refusal.reason}; correct or delete it`,
-          { resource: plural, name: refusal.name, reason: refusal.reason },
-        ),
+      watching() {
+        if (!isConnected) log.info('api_connected', `Following ${plural}`, { resource: plural });
+        isConnected = true;
+        isLost = false;
+      },
+      stale: (reason) => log.warn('api_relisted', reason, { resource: plural }),
+      refused: ({ name, reason }) =>
+        log.warn('api_object_refused', `Ignoring "${name}" of ${plural}: ${reason}; correct or delete it`, {
+          resource: plural,
+          name,
+          reason,
+        }),
       failed(error) {
-        if (told) return;
-        told = true;
-        connectedNow = false;
+        if (isLost) return;
+        isLost = true;
+        isConnected = false;
         log.warn(
           'api_disconnected',
           `The API does not answer; peers and blocks stay as last known: ${error.message}`,
@@ -220,7 +227,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
 
   return {
     identity: () => identity,
-    blocks: () => claims?.usable() ?? [],
+    blocks: () => claims?.state().map(({ cidr }) => cidr) ?? [],
     claims: () => claims,
     reflectors: () =>
       reflectors === undefined
@@ -245,3 +252,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
     },
   };
 }
+
+/** The plural in a path such as /apis/weft.dev/v1alpha1/peers/n1?limit=500: a label with few values. */
+const resourceOf = (path: string): string =>
+  [PEERS, ADDRESS_BLOCKS, 'nodes', 'events'].find((plural) => path.includes(`/${plural}`)) ?? 'other';

@@ -6,29 +6,20 @@ import {
   type CniAttachment,
   type CniCommand,
   type CniError,
-  type CniVersion,
   NEWEST_CNI_VERSION,
   type NetworkConfig,
   type PreviousResult,
   configError,
   decodeNetworkConfig,
-  formatError,
   formatResult,
   formatVersions,
-  isCniVersion,
   versionHasCommand,
 } from '../../proto/cni.ts';
 import { type CniInvocation, decodeEnvironment, environmentError } from '../../proto/cni-environment.ts';
 import { type Decoded, decoded, refused } from '../../proto/decoded.ts';
-import {
-  NETLINK_DESCRIPTOR,
-  NETNS_DESCRIPTOR,
-  decodeRequest,
-  decodeText,
-  encodeResponse,
-} from '../../proto/shim-codec.ts';
+import { NETLINK_DESCRIPTOR, NETNS_DESCRIPTOR, decodeRequest } from '../../proto/shim-codec.ts';
 import type { PodDescriptors } from '../linux/pod-descriptors.ts';
-import { codeOf } from '../operation-error.ts';
+import { type Done, done, encodeAnswer, failed, failedBy, parseJson, versionOf } from './cni-answer.ts';
 import { ContainerQueue } from './container-queue.ts';
 
 export interface AddRequest extends CniAttachment {
@@ -44,7 +35,7 @@ export interface CheckRequest extends CniAttachment {
   readonly previousResult: PreviousResult;
 }
 
-/** The recipes. Failures are OperationErrors; CNI_CODES maps their codes. */
+/** The recipes. Failures are OperationErrors; cni-answer.ts maps their codes. */
 export interface CniHandler {
   add(request: AddRequest): Promise<AttachmentResult>;
   /** Idempotent; succeeds for an unknown attachment. */
@@ -74,62 +65,31 @@ export interface CniMessage {
 
 export interface CniServer {
   /** Takes one whole request; resolves to the encoded reply. The descriptors stay the caller's. */
-  answer(message: CniMessage): Promise<Uint8Array>;
+  readonly answer: (message: CniMessage) => Promise<Uint8Array>;
   /** As `answer`, for a request that was left on disk: goes ahead of the runtime's own, which may be waiting for it (`beforeAdd`). */
-  replay(message: { readonly bytes: Uint8Array }): Promise<Uint8Array>;
+  readonly replay: (message: { readonly bytes: Uint8Array }) => Promise<Uint8Array>;
   /** The reply to a request that could not even be read. */
-  refuse(reason: string): Uint8Array;
+  readonly refuse: (reason: string) => Uint8Array;
   /** DEL for an attachment that nobody asked about any more, in its container's turn. */
-  remove(attachment: CniAttachment): Promise<void>;
+  readonly remove: (attachment: CniAttachment) => Promise<void>;
 }
 
 export interface CniServerOptions {
   readonly handler: CniHandler;
-  readonly observe: (outcome: CniOutcome) => void;
+  /** `seconds`: from the whole request to the reply. */
+  readonly observe: (outcome: CniOutcome, seconds: number) => void;
+  /** Monotonic milliseconds. */
+  readonly now?: () => number;
   /** Done before each ADD: deletions that were left on disk, for runtimes that use an id again. Must not reject. */
   readonly beforeAdd?: () => Promise<void>;
 }
 
-/** CNI code of an OperationError's code; all others are I/O failures. */
-const CNI_CODES: Readonly<Record<string, number>> = {
-  ALREADY_ATTACHED: CNI_CODE.invalidEnvironment,
-  ALREADY_ALLOCATED: CNI_CODE.invalidEnvironment,
-  EEXIST: CNI_CODE.invalidEnvironment,
-  NOT_A_POD_NAMESPACE: CNI_CODE.invalidEnvironment,
-  CONTAINER_ID_TOO_LONG: CNI_CODE.invalidEnvironment,
-  UNKNOWN_ATTACHMENT: CNI_CODE.unknownContainer,
-  NOT_READY: CNI_CODE.tryAgainLater,
-  NO_BRIDGE: CNI_CODE.tryAgainLater,
-  NO_BLOCK: CNI_CODE.tryAgainLater,
-  POOL_EXHAUSTED: CNI_CODE.tryAgainLater,
-};
-
-type Failure = { readonly ok: false; readonly error: CniError };
-
-const failed = (error: CniError): Failure => ({ ok: false, error });
-
-const failedBy = (error: unknown): Failure => {
-  const code = codeOf(error);
-  if (code === 'UNKNOWN') throw error; // our own bug
-  return failed({
-    code: CNI_CODES[code] ?? CNI_CODE.ioFailure,
-    msg: error instanceof Error ? error.message : String(error),
-    details: code,
-  });
-};
-
-type Done = { readonly ok: true; readonly json: object | undefined } | Failure;
-const done = (json?: object): Done => ({ ok: true, json });
-
-const encode = (version: CniVersion, answer: Done): Uint8Array => {
-  const json = answer.ok ? answer.json : formatError(version, answer.error);
-  return encodeResponse({
-    status: answer.ok ? 0 : 1,
-    json: json === undefined ? '' : `${JSON.stringify(json)}\n`,
-  });
-};
-
-export function createCniServer({ handler, observe, beforeAdd }: CniServerOptions): CniServer {
+export function createCniServer({
+  handler,
+  observe: report,
+  beforeAdd,
+  now = () => performance.now(),
+}: CniServerOptions): CniServer {
   // The runtime's requests keep their order of arrival in `arrivals`; whatever changes an attachment takes its turn in `queue`.
   const arrivals = new ContainerQueue();
   const queue = new ContainerQueue();
@@ -230,6 +190,8 @@ export function createCniServer({ handler, observe, beforeAdd }: CniServerOption
   };
 
   const respond = async (message: CniMessage, order: Order): Promise<Uint8Array> => {
+    const startedAt = now();
+    const observe = (answered: CniOutcome): void => report(answered, (now() - startedAt) / 1000);
     const request = decodeRequest(message.bytes);
     if (!request.ok) return unreadable(request.reason, observe);
     const json = parseJson(request.value.stdin);
@@ -237,12 +199,12 @@ export function createCniServer({ handler, observe, beforeAdd }: CniServerOption
     if (!invocation.ok) {
       const error = environmentError(invocation.reason);
       observe({ command: 'unknown', error });
-      return encode(versionOf(json), failed(error));
+      return encodeAnswer(versionOf(json), failed(error));
     }
     const received = { invocation: invocation.value, json, descriptors: message.descriptors };
     const answer = await order(invocation.value, () => perform(received)).catch(failedBy);
     observe(outcome(invocation.value, answer));
-    return encode(versionOf(json), answer);
+    return encodeAnswer(versionOf(json), answer);
   };
 
   const inOrder: Order = (invocation, work) =>
@@ -251,7 +213,7 @@ export function createCniServer({ handler, observe, beforeAdd }: CniServerOption
   return {
     answer: (message) => respond(message, inOrder),
     replay: ({ bytes }) => respond({ bytes, descriptors: [] }, (_invocation, work) => work()),
-    refuse: (reason) => unreadable(reason, observe),
+    refuse: (reason) => unreadable(reason, (answered) => report(answered, 0)),
     remove,
   };
 }
@@ -276,25 +238,7 @@ function unreadable(reason: string, observe: (outcome: CniOutcome) => void): Uin
     msg: `The agent cannot read the request (${reason}): install the weft CNI plugin of the agent's version`,
   };
   observe({ command: 'unknown', error });
-  return encode(NEWEST_CNI_VERSION, failed(error));
-}
-
-/** undefined (which no JSON text gives) for what is not JSON. */
-function parseJson(bytes: Uint8Array): unknown {
-  const text = decodeText(bytes);
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined; // SyntaxError: the decoder of what it should have been says so
-  }
-}
-
-/** The version to answer in: the configuration's, where we speak it. */
-function versionOf(json: unknown): CniVersion {
-  const version =
-    typeof json === 'object' && json !== null && 'cniVersion' in json ? json.cniVersion : undefined;
-  return isCniVersion(version) ? version : NEWEST_CNI_VERSION;
+  return encodeAnswer(NEWEST_CNI_VERSION, failed(error));
 }
 
 function podDescriptors(

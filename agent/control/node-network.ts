@@ -30,7 +30,7 @@ import { OperationError } from '../operation-error.ts';
 import { createFirewall, type Firewall } from './firewall.ts';
 import { openPodGuard, type PodGuard } from './pod-guard.ts';
 import { ensurePodPorts } from './pod-ports.ts';
-import { BRIDGE, requireFreeRange, ROUTE_PROTOCOL, TUN } from './range-conflicts.ts';
+import { BRIDGE, type KernelNetwork, requireFreeRange, ROUTE_PROTOCOL, TUN } from './range-conflicts.ts';
 
 export { findRangeConflicts } from './range-conflicts.ts';
 
@@ -108,6 +108,16 @@ const isRoute = (route: Route, wanted: Route): boolean =>
   route.priority === wanted.priority &&
   route.gateway === wanted.gateway &&
   (wanted.preferredSource === undefined || route.preferredSource === wanted.preferredSource);
+
+function underlayName(nodeIp: Ipv4, { addresses, links }: KernelNetwork): string {
+  const index = addresses.find(({ address }) => address === nodeIp)?.index;
+  const name = links.find((link) => link.index === index)?.name;
+  if (name !== undefined) return name;
+  throw new OperationError(
+    `Cannot find the node's address "${formatIpv4(nodeIp)}" on any interface: set it to the address by which the other nodes reach this one`,
+    { code: 'UNDERLAY_MISSING', context: { nodeIp: formatIpv4(nodeIp) } },
+  );
+}
 
 export interface NodeNetworkPorts {
   readonly route: NetlinkSocket;
@@ -195,22 +205,12 @@ export function createNodeNetwork({ route, firewall, guard }: NodeNetworkPorts):
     ];
   }
 
-  function underlayName(nodeIp: Ipv4): string {
-    const index = listAddresses(route).find(({ address }) => address === nodeIp)?.index;
-    const name = listLinks(route).find((link) => link.index === index)?.name;
-    if (name !== undefined) return name;
-    throw new OperationError(
-      `Cannot find the node's address "${formatIpv4(nodeIp)}" on any interface: set it to the address by which the other nodes reach this one`,
-      { code: 'UNDERLAY_MISSING', context: { nodeIp: formatIpv4(nodeIp) } },
-    );
-  }
-
   async function ensureNow(desired: NodeNetworkDesired): Promise<readonly string[]> {
     const { range, gateway, nodeIp, mtu, tunnelPort, masquerade } = desired;
-    const links = listLinks(route);
-    requireOwnInterfaces(links);
-    requireFreeRange(range, { links, addresses: listAddresses(route), routes: listRoutes(route) });
-    const underlay = underlayName(nodeIp);
+    const found = { links: listLinks(route), addresses: listAddresses(route), routes: listRoutes(route) };
+    requireOwnInterfaces(found.links);
+    requireFreeRange(range, found);
+    const underlay = underlayName(nodeIp, found);
     const peerAddresses = [...new Set([nodeIp, ...desired.peerAddresses])].sort((a, b) => a - b);
     const rules = await firewall.ensure({ range, tunnelPort, peerAddresses, masquerade });
     // From here on synchronous: an attach sees all of it or nothing.

@@ -26,6 +26,8 @@ export interface NodeUpkeepOptions {
   readonly log: Logger;
   /** What was made or repaired, in words. */
   readonly repaired: (words: readonly string[]) => void;
+  /** Told with each failure; it is tried again. */
+  readonly failed: (message: string) => void;
   /** After each success. */
   readonly done: () => void;
 }
@@ -108,6 +110,7 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
     failed: (error) => {
       failure = error instanceof Error ? error.message : String(error);
       log.error('network_failed', failure, errorFields(error));
+      options.failed(failure);
     },
     clock,
     random: options.random,

@@ -6,10 +6,10 @@ import {
   type Mac,
   blockOf,
   cidrContains,
-  formatCidr,
 } from '../../proto/address.ts';
 import { parseCidr, parseIpv4, parseMac } from '../../proto/address-text.ts';
 import type { AddressBlock, Peer } from '../../proto/api-kinds.ts';
+import { formatBlockName } from '../ipam/block-name.ts';
 
 export interface PeerFacts {
   readonly address: Ipv4;
@@ -67,7 +67,7 @@ export function blockFacts(
     return undefined;
   }
   const index = blockOf(range, blockPrefixLength, cidr.base);
-  if (index === undefined || block.metadata.name !== formatCidr(cidr).replace('/', '-')) return undefined;
+  if (index === undefined || block.metadata.name !== formatBlockName(cidr)) return undefined;
   return { cidr, index, node: block.spec.node, nodeUid: block.spec.nodeUid };
 }
 

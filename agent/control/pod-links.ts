@@ -2,6 +2,7 @@
 // route to the gateway and a default route. The pod's side goes through a netlink socket that the shim opened in the pod's namespace.
 // Synchronous, raw rtnetlink. Attach is a recipe: every acquisition registers its undo on the next line.
 import { type Ipv4, formatIpv4, ipv4, type Mac } from '../../proto/address.ts';
+import { invariant } from '../../proto/invariant.ts';
 import type { Link } from '../../proto/rtnetlink-link.ts';
 import {
   type Route,
@@ -29,8 +30,11 @@ import {
 } from '../linux/netlink-socket.ts';
 import { codeOf, OperationError } from '../operation-error.ts';
 import { openPodGuard, type PodGuard } from './pod-guard.ts';
-import { hostMacOf, listPodPorts, podMacOf } from './pod-ports.ts';
+import { addressOfAlias, hostMacOf, listPodPorts, POD_PORT_PREFIX, podMacOf } from './pod-ports.ts';
 import { BRIDGE } from './range-conflicts.ts';
+
+/** IFNAMSIZ without its NUL. */
+const MAX_NAME_BYTES = 15;
 
 export interface PodLinkRequest {
   /** A NETLINK_ROUTE socket that was opened inside the pod's namespace; the caller closes it. */
@@ -105,6 +109,14 @@ function requireBridge(route: NetlinkSocket): Link {
   );
 }
 
+/** By this name the anti-spoof rules know a pod's port. */
+const requirePodPort = (name: string): void => {
+  invariant(
+    name.startsWith(POD_PORT_PREFIX) && name.length <= MAX_NAME_BYTES,
+    () => `"${name}" is no name of a pod's port: "${POD_PORT_PREFIX}" and 9 characters`,
+  );
+};
+
 export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks {
   function makePair(request: PodLinkRequest, bridge: Link): PodLink {
     const { hostInterface, podInterface, netnsFd, mtu, alias } = request;
@@ -149,6 +161,11 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
   return {
     attach(request) {
       const { hostInterface, netlinkFd, address, alias } = request;
+      requirePodPort(hostInterface);
+      invariant(
+        addressOfAlias(alias) === address,
+        () => `alias "${alias}" does not record address ${formatIpv4(address)}`,
+      );
       const undo: (() => void)[] = [];
       try {
         const pod = adopt(netlinkFd);
@@ -178,6 +195,7 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
     },
 
     detach(hostInterface) {
+      requirePodPort(hostInterface);
       const hadLink = removeLink(route, hostInterface);
       // After the link: a frame of the pod never meets a bridge without its element, or the other way round.
       const hadElement = guard.remove(hostInterface);

@@ -10,7 +10,7 @@ import type { Egress } from './egress.ts';
 import type { Ingress } from './ingress.ts';
 import type { PacketMemory } from './packet-memory.ts';
 import type { Probes } from './probes.ts';
-import type { Receiver } from './receiver.ts';
+import { DATAGRAMS_AT_ONCE, type Receiver } from './receiver.ts';
 import type { SendBatch } from './send-batch.ts';
 import { type DataplaneStats, PROCESS_GAUGE } from './stats.ts';
 import type { Transmitter } from './transmitter.ts';
@@ -147,7 +147,7 @@ function takeFromWire({ receiver, ingress, tun, writes }: LoopOptions): boolean 
   for (let index = 0; index < count; index++) ingress.accept(receiver.datagram(index));
   ingress.finish();
   tun.flush(writes);
-  return count > 0;
+  return count === DATAGRAMS_AT_ONCE;
 }
 
 function keeperWantsEnd({ message, descriptors }: LoopOptions): boolean {

@@ -5,6 +5,7 @@ import { PEER_SLOTS } from '../../proto/dataplane-stats.ts';
 import { OWNER_FIRST_PEER } from '../../proto/forwarding-table.ts';
 import {
   PROBE_BYTES,
+  PROBE_INTERVAL_MS,
   PROBE_KIND_OFFSET,
   PROBE_MAGIC,
   PROBE_MAGIC_OFFSET,
@@ -25,7 +26,6 @@ import type { PacketMemory } from './packet-memory.ts';
 import { OVERLAY_HEADER_BYTES, type PeerRecords } from './peer-records.ts';
 import { type DataplaneStats, COUNTER, GAUGE } from './stats.ts';
 
-export const PROBE_INTERVAL_MS = 1000;
 /** nextDueMs() while there is nobody to ask. */
 export const NEVER: number = Number.POSITIVE_INFINITY;
 
@@ -90,8 +90,8 @@ export class Probes {
     }
     this.#next %= this.#slots.length;
     if (this.#dueMs !== NEVER) return;
-    this.#gridMs = clock.nowMs;
-    this.#dueMs = clock.nowMs + random() * this.#spacingMs();
+    this.#gridMs = clock.nowMs + random() * this.#spacingMs();
+    this.#dueMs = this.#gridMs;
   }
 
   nextDueMs(): number {

@@ -73,6 +73,8 @@ export interface AddressPoolOptions {
   readonly schedule: CommitQueueOptions['schedule'];
   /** How long a freed address waits while others are free; 30 s unless told. */
   readonly restMs?: number;
+  /** What is free changed: the node may want another block, or have one too many. */
+  readonly changed?: () => void;
 }
 
 const REST_MS = 30_000;
@@ -82,6 +84,7 @@ export const createAddressPool = (options: AddressPoolOptions): LoggedAddressPoo
 class Pool implements LoggedAddressPool {
   readonly #clock: () => number;
   readonly #bootId: string;
+  readonly #changed: () => void;
   readonly #queue: AddressQueue;
   readonly #log: CommitQueue;
   #records: AllocationRecords;
@@ -90,10 +93,11 @@ class Pool implements LoggedAddressPool {
   #pending = 0;
   #closed: Promise<void> | undefined;
 
-  constructor({ log, bootId, range, clock, schedule, restMs }: AddressPoolOptions) {
+  constructor({ log, bootId, range, clock, schedule, restMs, changed }: AddressPoolOptions) {
     const replayed = replay(log, bootId);
     this.#clock = clock;
     this.#bootId = bootId;
+    this.#changed = changed ?? (() => undefined);
     this.#records = replayed.records;
     this.#rebuildReason = replayed.rebuildReason;
     this.voided = replayed.voided;
@@ -129,6 +133,7 @@ class Pool implements LoggedAddressPool {
       () => `${formatIpv4(taken.address)} was free and is refused: ${refusal}`,
     );
     this.#pending += 1;
+    this.#changed();
     const undo = (): void => {
       if (this.#records.retract(allocation)) this.#queue.putBack(taken);
     };
@@ -152,6 +157,7 @@ class Pool implements LoggedAddressPool {
     } as const;
     this.#records.apply(entry);
     this.#queue.give(address, this.#clock());
+    this.#changed();
     // Before a rebuild the log stays as it is: to write what is left of it would make it look whole.
     if (this.#rebuildReason === undefined) await this.#log.keep(entry);
     return allocation;
@@ -228,6 +234,7 @@ class Pool implements LoggedAddressPool {
     const { blocks } = this.#queue;
     this.#queue.setBlocks([], () => false);
     this.setBlocks(blocks);
+    this.#changed();
     await this.#log.rewrite();
   }
 

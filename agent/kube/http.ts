@@ -49,6 +49,12 @@ export interface HttpClientOptions {
   readonly endpoint: ApiEndpoint;
   readonly userAgent: string;
   readonly clock?: Clock;
+  /** One exchange ended its head: `code` is the HTTP status, or the error's code when there was no answer. */
+  readonly observe?: (exchange: {
+    readonly method: string;
+    readonly path: string;
+    readonly code: string;
+  }) => void;
 }
 
 const DEADLINE_MS = 10_000;
@@ -76,6 +82,7 @@ export function createHttpClient({
   endpoint,
   userAgent,
   clock = systemClock,
+  observe,
 }: HttpClientOptions): HttpClient {
   const { address } = endpoint;
   const secure = address.kind === 'tcp' && address.secure;
@@ -116,8 +123,11 @@ export function createHttpClient({
           ? {}
           : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(options.payload) }),
       },
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
+    // Not the option `signal` of node:http: its error hits the socket even after that went back to the pool, where nobody listens.
+    const abort = (): void => void request.destroy();
+    options.signal?.addEventListener('abort', abort);
+    request.on('close', () => options.signal?.removeEventListener('abort', abort));
     let expired = false;
     const cancelDeadline = clock.setTimer(options.deadlineMs, () => {
       expired = true;
@@ -130,11 +140,14 @@ export function createHttpClient({
         request.on('response', resolve);
         request.on('error', reject);
       });
+      observe?.({ method: options.method, path: options.path, code: String(response.statusCode) });
       return { response, cancelDeadline, expired: () => expired };
     } catch (error) {
       cancelDeadline();
       if (closedWhileIdle(request, error) && !expired && options.method === 'GET') return exchange(options);
-      throw connectionError(options, error, expired);
+      const failed = connectionError(options, error, expired);
+      observe?.({ method: options.method, path: options.path, code: failed.code });
+      throw failed;
     }
   }
 

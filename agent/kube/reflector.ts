@@ -33,6 +33,8 @@ export interface ReflectorEvents<T> {
   refused?(refusal: Refusal): void;
   /** A list or watch failed; it is tried again. */
   failed?(error: OperationError): void;
+  /** The server accepted a watch: what it says from now on is heard. */
+  watching?(): void;
 }
 
 export interface ReflectorState {
@@ -248,8 +250,10 @@ class Running<T> {
       const listen = (): void => {
         const silence = this.#now() - lastHeardAt;
         const bound = silenceBoundMs(this.#replica.size);
+        const untilAuditMs = this.#auditAt - this.#now();
         if (silence >= bound) finish({ kind: 'stalled' });
-        else cancelTimer = clock.setTimer(bound - silence, listen);
+        else if (untilAuditMs <= 0) finish({ kind: 'in order' });
+        else cancelTimer = clock.setTimer(Math.min(bound - silence, untilAuditMs), listen);
       };
       this.#stopping.signal.addEventListener('abort', stopped);
       listen();
@@ -259,6 +263,7 @@ class Running<T> {
           opened: () => {
             lastHeardAt = this.#now();
             this.#lastError = undefined;
+            events.watching?.();
           },
           event: (value) => {
             if (signal.aborted) return;

@@ -36,9 +36,13 @@ const SEND_BYTES = 131_072;
 /** The kernel's largest datagram of a dump is 32 KiB. */
 const RECEIVE_BYTES = 65_536;
 const DUMP_ATTEMPTS = 5;
+const SEQUENCE_LIMIT = 0x7fff_0000;
 
 // Shared by all sockets of the process: an exchange is synchronous, so no two overlap.
 let buffers: { readonly send: Region; readonly receive: Region; readonly option: Region } | undefined;
+
+// One count for all sockets: a descriptor that is adopted twice never sees an old answer as a new one.
+let sequence = 0;
 
 function openBuffers(): NonNullable<typeof buffers> {
   if (buffers === undefined) {
@@ -76,8 +80,6 @@ export interface NetlinkSocket {
 /** Over a descriptor: ours, or one that was passed to us, whose namespace it then works in. It is closed only by close(). */
 function createSocket(fd: number): NetlinkSocket {
   const { send, receive, option } = openBuffers();
-  let sequence = 0;
-
   option.view.setBigInt64(0, BigInt(TIMEOUT_SECONDS), true);
   option.view.setBigInt64(8, 0n, true);
   check(
@@ -98,6 +100,7 @@ function createSocket(fd: number): NetlinkSocket {
       );
     }
     send.bytes.set(messages);
+    if (sequence > SEQUENCE_LIMIT) sequence = 0;
     const first = sequence + 1;
     let due = 0;
     for (let offset = 0; offset + MESSAGE_HEADER_BYTES <= messages.length;) {

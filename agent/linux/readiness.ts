@@ -34,7 +34,7 @@ export interface Readiness {
   close(): void;
 }
 
-/** Keeps the process alive until `close`. */
+/** Keeps the process alive until `close`, and one of libuv's four pool threads busy: open one for the whole process. */
 export function openReadiness(): Readiness {
   const arena = new Arena(1);
   const ready = arena.allocate(MAX_EVENTS * ARM_EVENT_BYTES);

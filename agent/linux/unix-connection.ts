@@ -79,7 +79,7 @@ export class UnixConnection {
   #isHandling = false;
   #unwatch: () => void;
 
-  /** Takes over `fd`, non-blocking. `ended` is called once, when all is closed. */
+  /** Takes over `fd`, non-blocking. `ended` is called once, when it is closed. */
   constructor(options: {
     readonly fd: number;
     readonly readiness: Readiness;
@@ -183,7 +183,6 @@ export class UnixConnection {
     } finally {
       this.#isHandling = false;
       this.#closeDescriptors();
-      if (!this.#isOpen) this.#ended();
     }
   }
 
@@ -234,8 +233,7 @@ export class UnixConnection {
     clearTimeout(this.#deadline);
     this.#unwatch();
     libc.close(this.#fd);
-    if (this.#isHandling) return;
-    this.#closeDescriptors();
+    if (!this.#isHandling) this.#closeDescriptors();
     this.#ended();
   }
 

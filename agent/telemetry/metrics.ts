@@ -4,25 +4,28 @@
 // Of Weave's, deliberately so: weave_connections has type="vxlan" (Weave said sleeve or fastdp, and we are neither) and every state,
 // also at 0, so that alerts have data; retrying and connecting stay 0, there is nothing to dial. weave_flows does not exist: existing
 // alerts fire on a low one. weave_ipam_unreachable_count has no type, since the conventions reserve _count for histograms.
-import { DROP_REASONS } from '../../proto/drop-reason.ts';
-import { NO_PEER_ROW, SELF_ROW } from '../../proto/dataplane-stats.ts';
-import type { PoolUsage } from '../ipam/address-pool.ts';
-import { OTHER, createBusiestPeers } from './busiest-peers.ts';
+import { addDataplaneMetrics } from './dataplane-metrics.ts';
 import { addProcessMetrics } from './process-metrics.ts';
 import { type MetricsRegistry, type Sample, createRegistry } from './registry.ts';
-import { type Connection, type StatsSnapshot, peerRow } from './stats-reader.ts';
+import type { Connection, StatsSnapshot } from './stats-reader.ts';
 
 export interface MetricsSource {
   readonly version: string;
-  /** A fresh observation. */
+  /** A fresh observation; asked for once a scrape. */
   connections(): readonly Connection[];
   /** ConnectionTracker's. */
   terminations(): number;
   /** Whether packets to that peer are encrypted. */
   isEncrypted(peer: string): boolean;
-  /** Undefined: the file is not there. */
+  /** Undefined: the file is not there. Asked for once a scrape. */
   stats(): StatsSnapshot | undefined;
-  pool(): PoolUsage & { readonly pendingAllocations: number; readonly pendingClaims: number };
+  /** Addresses of this node. */
+  pool(): {
+    readonly used: number;
+    readonly free: number;
+    readonly pendingAllocations: number;
+    readonly pendingClaims: number;
+  };
   /** Blocks of this node by state. */
   ownBlocks(): Readonly<Record<'held' | 'fenced' | 'returning', number>>;
   /** Addresses in the range, and in the blocks that a peer holds. */
@@ -47,12 +50,11 @@ export interface Metrics {
   repaired(object: string): void;
 }
 
-/** Peers with series of their own; the others are added up. */
-const PEER_SERIES = 50;
 const CNI_SECONDS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
-export function createMetrics(source: MetricsSource): Metrics {
+export function createMetrics(facts: MetricsSource): Metrics {
   const registry = createRegistry();
+  const source = onceAScrape(facts);
   addWeaveMetrics(registry, source);
   addDataplaneMetrics(registry, source);
   addControlMetrics(registry, source);
@@ -85,7 +87,10 @@ export function createMetrics(source: MetricsSource): Metrics {
   });
   return {
     contentType: registry.contentType,
-    render: () => registry.render(),
+    render() {
+      source.look();
+      return registry.render();
+    },
     cniOperation({ verb, outcome, seconds }) {
       cniOperations.add({ verb, outcome });
       cniDuration.observe({ verb }, seconds);
@@ -93,6 +98,30 @@ export function createMetrics(source: MetricsSource): Metrics {
     apiRequest: ({ verb, resource, code }) => apiRequests.add({ verb, resource, code }),
     apiRelisted: (resource) => apiRelists.add({ resource }),
     repaired: (object) => repairs.add({ object }),
+  };
+}
+
+/** What is expensive to find out is the same for all metrics of a scrape. */
+function onceAScrape(facts: MetricsSource): MetricsSource & { look(): void } {
+  let connections: readonly Connection[] = [];
+  let stats: StatsSnapshot | undefined;
+  return {
+    version: facts.version,
+    look() {
+      connections = facts.connections();
+      stats = facts.stats();
+    },
+    connections: () => connections,
+    stats: () => stats,
+    terminations: () => facts.terminations(),
+    isEncrypted: (peer) => facts.isEncrypted(peer),
+    pool: () => facts.pool(),
+    ownBlocks: () => facts.ownBlocks(),
+    rangeAddresses: () => facts.rangeAddresses(),
+    addressesOf: (peer) => facts.addressesOf(peer),
+    api: () => facts.api(),
+    snapshotAgeSeconds: () => facts.snapshotAgeSeconds(),
+    roleRestarts: () => facts.roleRestarts(),
   };
 }
 
@@ -104,9 +133,9 @@ function addWeaveMetrics(registry: MetricsRegistry, source: MetricsSource): void
     help: 'Number of peers by connection state; type is always vxlan, encryption is yes or empty.',
     labels: ['state', 'type', 'encryption'],
     samples() {
-      const counts = new Map(CONNECTION_STATES.map((state) => [`${state}/`, 0]));
+      const counts = new Map<string, number>(CONNECTION_STATES.map((state) => [`${state}/`, 0]));
       for (const { name, state } of source.connections()) {
-        const key = `${state}/${source.isEncrypted(name) ? 'yes' : ''}` as `${typeof state}/`; // as: one map for both
+        const key = `${state}/${source.isEncrypted(name) ? 'yes' : ''}`;
         counts.set(key, (counts.get(key) ?? 0) + 1);
       }
       return [...counts].map(([key, count]): Sample => {
@@ -156,88 +185,6 @@ function addWeaveMetrics(registry: MetricsRegistry, source: MetricsSource): void
     () => source.pool().pendingClaims,
   );
 }
-
-function addDataplaneMetrics(registry: MetricsRegistry, source: MetricsSource): void {
-  const traffic = createBusiestPeers(PEER_SERIES);
-  const dropped = createBusiestPeers(PEER_SERIES);
-  /** Series of the columns, per peer. */
-  const trafficSamples = (columns: readonly Column[]): Sample[] => {
-    const stats = source.stats();
-    if (stats === undefined) return [];
-    const rows = traffic.split(source.connections(), (slot) =>
-      TRAFFIC.map((counter) => stats.counter(peerRow(slot), counter)),
-    );
-    const all = rows.other === undefined ? rows.named : [...rows.named, [OTHER, rows.other] as const];
-    return all.flatMap(([peer, counters]) =>
-      columns.map(({ direction, at }): Sample => [{ direction, peer }, counters[at] ?? 0]),
-    );
-  };
-  registry.mirroredCounter({
-    name: 'weft_packets_total',
-    help: 'Inner packets to (egress) and from (ingress) a peer; the busiest peers by name, the others as "other".',
-    labels: ['direction', 'peer'],
-    samples: () => trafficSamples(PACKETS),
-  });
-  registry.mirroredCounter({
-    name: 'weft_bytes_total',
-    help: 'Bytes of inner packets to (egress) and from (ingress) a peer.',
-    labels: ['direction', 'peer'],
-    samples: () => trafficSamples(BYTES),
-  });
-  registry.mirroredCounter({
-    name: 'weft_dropped_packets_total',
-    help: 'Packets that the data plane refused, by reason; peer is empty where none is concerned.',
-    labels: ['reason', 'peer'],
-    samples() {
-      const stats = source.stats();
-      const withoutPeer = DROP_REASONS.map((reason): Sample => {
-        const count = (stats?.drops(NO_PEER_ROW, reason) ?? 0) + (stats?.drops(SELF_ROW, reason) ?? 0);
-        return [{ reason, peer: '' }, count]; // also at 0: a first drop shows as an increase
-      });
-      if (stats === undefined) return withoutPeer;
-      const rows = dropped.split(source.connections(), (slot) => {
-        const counts = DROP_REASONS.map((reason) => stats.drops(peerRow(slot), reason));
-        return [counts.reduce((sum, count) => sum + count, 0), ...counts];
-      });
-      const all = rows.other === undefined ? rows.named : [...rows.named, [OTHER, rows.other] as const];
-      const ofPeers = all.flatMap(([peer, [, ...counts]]) =>
-        DROP_REASONS.map((reason, at): Sample => [{ reason, peer }, counts[at] ?? 0]),
-      );
-      return [...withoutPeer, ...ofPeers.filter(([, count]) => count > 0)];
-    },
-  });
-  registry.gauge({
-    name: 'weft_peer_round_trip_seconds',
-    help: 'Round trip of the last answered probe, of the peers that have series of their own.',
-    labels: ['peer'],
-    samples() {
-      const stats = source.stats();
-      const connections = source.connections();
-      if (stats === undefined) return [];
-      const busy = (slot: number): number => stats.counter(peerRow(slot), 'egress_bytes');
-      const shown = connections.toSorted((a, b) => busy(b.slot) - busy(a.slot)).slice(0, PEER_SERIES);
-      return shown.flatMap(({ name, roundTripSeconds }): readonly Sample[] =>
-        roundTripSeconds === undefined ? [] : [[{ peer: name }, roundTripSeconds]],
-      );
-    },
-  });
-}
-
-interface Column {
-  readonly direction: 'egress' | 'ingress';
-  readonly at: number;
-}
-
-/** The first is what "busy" is measured by. */
-const TRAFFIC = ['egress_bytes', 'ingress_bytes', 'egress_packets', 'ingress_packets'] as const;
-const BYTES: readonly Column[] = [
-  { direction: 'egress', at: 0 },
-  { direction: 'ingress', at: 1 },
-];
-const PACKETS: readonly Column[] = [
-  { direction: 'egress', at: 2 },
-  { direction: 'ingress', at: 3 },
-];
 
 function addControlMetrics(registry: MetricsRegistry, source: MetricsSource): void {
   registry.gauge({

@@ -49,6 +49,7 @@ export function createRegistry(): MetricsRegistry {
   });
   const fillGauge = (gauge: Gauge, samples: () => Iterable<Sample>): void => {
     gauge.reset();
+    gauge.remove({}); // without labels, reset leaves a 0 that nobody measured
     for (const [labels, value] of samples()) gauge.set(labels, value);
   };
   return {

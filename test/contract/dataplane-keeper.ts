@@ -1,6 +1,6 @@
 // A keeper for the data plane's contract tests: opens TUN and sockets in the network namespace that it was started in and runs the real
 // role with its spare. argv: run directory, node address, port. stdin: "kill" ends the active process with -9, "table" tells the active
-// one to read its table again, end of input ends everything. stdout: one line per event.
+// one to read its table again, end of input drains everything (nothing is killed). stdout: one line per event.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { argv, stdin } from 'node:process';
@@ -43,4 +43,4 @@ lines.on('line', (line) => {
   if (line === 'kill' && active !== 0) process.kill(active, 'SIGKILL');
   if (line === 'table') sendText(controlEnd, 'table');
 });
-lines.on('close', () => void role.stop(1500).then(() => process.exit(0)));
+lines.on('close', () => void role.stop(60_000).then(() => process.exit(0)));

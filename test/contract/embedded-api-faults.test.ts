@@ -35,7 +35,7 @@ describe('respond', () => {
     [503, 'ServiceUnavailable'],
   ] as const) {
     test(`${code} to the next two matching requests, then as ever`, async () => {
-      await install([{ action: 'respond', code, verb: 'get', resource: 'peers.weft.dev', count: 2 }]);
+      await install([{ action: 'respond', code, verb: 'get', resource: 'peers', count: 2 }]);
       assert.equal((await server.call('GET', PEERS)).code, 200); // a list: does not match
       for (const _ of [1, 2]) {
         const answer = await server.call('GET', `${PEERS}/x`);
@@ -133,6 +133,7 @@ describe('wrong states', () => {
   test('stale-list shows the state of so many writes ago', async () => {
     await server.call('POST', PEERS, { body: peer('fresh') });
     await install([{ action: 'stale-list', versionsBack: 1, resource: 'peers.weft.dev' }]);
+    assert.equal((await server.call('GET', `${PEERS}/fresh`)).code, 200); // no list: not met
     const names = (list: Loose): string[] => list.items.map((item: Loose) => item.metadata.name);
     const stale = (await server.call('GET', PEERS)).body;
     const newest = (await server.call('GET', PEERS)).body;
@@ -157,12 +158,12 @@ describe('crash', () => {
     ['after', true],
   ] as const) {
     test(`${moment} the commit of the second write: the first stays, the second is ${stored ? 'there' : 'not'}`, async () => {
-      const first = await startServer({ arguments: ARGUMENTS });
+      const first = await startServer({ arguments: ARGUMENTS, onDisk: true });
       await first.call('PUT', '/faults', { body: [{ action: 'crash', moment, write: 2 }] });
       assert.equal((await first.call('POST', PEERS, { body: peer('one') })).code, 201);
       await assert.rejects(first.call('POST', PEERS, { body: peer('two') }), { code: 'ECONNRESET' });
       assert.equal(await first.exited(), 'SIGKILL');
-      const second = await startServer({ directory: first.directory });
+      const second = await startServer({ directory: first.directory, onDisk: true });
       assert.equal((await second.call('GET', `${PEERS}/one`)).code, 200);
       assert.equal((await second.call('GET', `${PEERS}/two`)).code, stored ? 200 : 404);
       await second.close();

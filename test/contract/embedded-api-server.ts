@@ -47,6 +47,17 @@ export interface TestServer {
   close(): Promise<void>;
 }
 
+/** Throws when the connection breaks before the end of the response. */
+async function* linesOf(response: IncomingMessage): AsyncGenerator<string, undefined> {
+  let rest = '';
+  for await (const part of response as AsyncIterable<Buffer>) {
+    const lines = (rest + part.toString()).split('\n'); // our objects are ASCII: a part never ends inside a character
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
+  return undefined;
+}
+
 /** Runs the program; resolves to what it says and does when it ends by itself. */
 export async function runMain(
   arguments_: readonly string[],
@@ -64,6 +75,8 @@ export async function startServer(options: {
   readonly arguments?: readonly string[];
   /** A directory to use again after a restart; otherwise a fresh one that close() removes. */
   readonly directory?: string;
+  /** Keeps the objects in `api.db` there; otherwise they are in memory. */
+  readonly onDisk?: boolean;
   readonly listen?: string;
 }): Promise<TestServer> {
   const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'weft-embedded-api-'));
@@ -74,7 +87,7 @@ export async function startServer(options: {
     [
       MAIN,
       '--database',
-      join(directory, 'api.db'),
+      options.onDisk === true ? join(directory, 'api.db') : ':memory:',
       '--listen',
       options.listen ?? '127.0.0.1:0',
       '--token-file',
@@ -124,15 +137,13 @@ export async function startServer(options: {
       request.setTimeout(BOUND_MS, () => request.destroy(new Error(`nothing more on watch ${path}`)));
       request.end();
       const [response] = (await once(request, 'response')) as [IncomingMessage];
-      response.on('error', () => undefined); // the line iterator below ends; next() says how
-      const iterator = createInterface({ input: response })[Symbol.asyncIterator]();
+      request.on('error', () => undefined); // a broken connection: reading the response says so
+      const lines = linesOf(response);
       return {
         code: response.statusCode ?? 0,
         next: async () => {
-          const line = await iterator.next();
-          if (line.done !== true) return JSON.parse(line.value) as unknown;
-          if (!response.complete) throw new Error(`watch ${path} broke`);
-          return undefined;
+          const line = await lines.next();
+          return line.done === true ? undefined : (JSON.parse(line.value) as unknown);
         },
         close: () => request.destroy(),
       };
@@ -183,3 +194,17 @@ export const ownedBy = (kind: string, name: string, uid: string): Loose => ({
   name,
   uid,
 });
+
+export const node = (name: string): Loose => ({ apiVersion: 'v1', kind: 'Node', metadata: { name } });
+export const namesOf = (list: Loose): string[] => list.items.map((item: Loose) => item.metadata.name);
+
+export const MERGE = { 'content-type': 'application/merge-patch+json' };
+export const JSON_PATCH = { 'content-type': 'application/json-patch+json' };
+export const STRATEGIC = { 'content-type': 'application/strategic-merge-patch+json' };
+
+/** Creates and answers the stored object; throws when it is refused. */
+export async function createOn(server: TestServer, path: string, body: Loose): Promise<Loose> {
+  const answer = await server.call('POST', path, { body });
+  if (answer.code !== 201) throw new Error(`create on ${path}: ${JSON.stringify(answer.body)}`);
+  return answer.body;
+}

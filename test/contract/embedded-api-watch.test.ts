@@ -4,6 +4,7 @@ import { after, before, describe, test } from 'node:test';
 
 import {
   EVENTS,
+  MERGE,
   type Loose,
   PEERS,
   type TestServer,
@@ -18,7 +19,6 @@ before(async () => {
 });
 after(() => server.close());
 
-const MERGE = { 'content-type': 'application/merge-patch+json' };
 const labelled = (name: string, labels: Loose): Loose => ({ ...peer(name), metadata: { name, labels } });
 
 async function create(name: string, labels: Loose = {}): Promise<Loose> {

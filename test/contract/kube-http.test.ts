@@ -136,7 +136,7 @@ for (const [what, answer, code] of [
   ['more than the limit', (socket) => socket.write(reply('200 OK', `"${'x'.repeat(2000)}"`)), 'TOO_LARGE'],
 ] as const satisfies readonly (readonly [string, (socket: net.Socket) => unknown, string])[]) {
   test(`HttpClient answers ${code} to ${what}`, async () => {
-    const it = await rig(answer as (socket: net.Socket) => void); // as: the answer's value does not matter
+    const it = await rig(answer);
     const error = await refusal(it.http.json({ ...get, maxBytes: 1000 }));
     assert.equal(error.code, code);
     assert.match(error.message, /^Cannot get it: /);
@@ -278,6 +278,31 @@ test('ResourceSource.watch is silent after its caller gave up, and its connectio
   controller.abort();
   await until(() => it.sockets[0]!.destroyed);
   assert.deepEqual(ends, []);
+});
+
+test('ResourceSource.watch may be given up by the very event that ends it', async () => {
+  const it = await rig((socket) =>
+    socket.write(`${WATCH_HEAD}${String(chunk('{"type":"ERROR"}\n'))}0\r\n\r\n`),
+  );
+  for (let round = 0; round < 20; round++) {
+    const controller = new AbortController();
+    const ended = new Promise<void>((resolve) => {
+      it.source.watch(
+        { resourceVersion: '7', timeoutSeconds: 400 },
+        {
+          opened() {},
+          event() {
+            controller.abort();
+            resolve();
+          },
+          ended: () => assert.fail('it was given up'),
+        },
+        controller.signal,
+      );
+    });
+    await ended;
+    await settle();
+  }
 });
 
 test('ResourceSource.watch answers the code of a refused watch', async () => {

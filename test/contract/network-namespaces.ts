@@ -28,10 +28,10 @@ export interface PodNamespace {
   readonly netnsFd: number;
   /** NETLINK_ROUTE, opened inside, as the CNI shim does it. */
   readonly netlinkFd: number;
-  run(command: string): string;
-  tries(command: string): boolean;
+  readonly run: (command: string) => string;
+  readonly tries: (command: string) => boolean;
   /** A socket made inside. */
-  socket(family: number, type: number, protocol: number): number;
+  readonly socket: (family: number, type: number, protocol: number) => number;
   close(): void;
 }
 

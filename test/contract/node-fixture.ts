@@ -18,12 +18,15 @@ export const DESIRED: NodeNetworkDesired = {
   masquerade: true,
 };
 
-export const requestFor = (pod: PodNamespace, address: string): PodLinkRequest => {
+export function requestForDescriptors(
+  descriptors: Pick<PodLinkRequest, 'netlinkFd' | 'netnsFd'>,
+  address: string,
+): PodLinkRequest {
   const value = parseIpv4(address);
   const containerId = `c0ffee${value.toString(16)}`;
   return {
-    netlinkFd: pod.netlinkFd,
-    netnsFd: pod.netnsFd,
+    netlinkFd: descriptors.netlinkFd,
+    netnsFd: descriptors.netnsFd,
     hostInterface: `vethwe${value.toString(16).padStart(9, '0')}`,
     podInterface: 'eth0',
     address: value,
@@ -31,7 +34,10 @@ export const requestFor = (pod: PodNamespace, address: string): PodLinkRequest =
     mtu: DESIRED.mtu,
     alias: `weft:${containerId}:eth0:${formatIpv4(value)}`,
   };
-};
+}
+
+export const requestFor = (pod: PodNamespace, address: string): PodLinkRequest =>
+  requestForDescriptors(pod, address);
 
 export interface AttachedPod extends PodNamespace {
   readonly request: PodLinkRequest;

@@ -1,5 +1,6 @@
 // PodLinks on a real kernel:   pod eth0 10.32.0.x/32 ═ vethwe… ─ bridge weave 10.32.0.1 ─ vethwe… ═ eth0 pod
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 
 import { type NodeNetwork, openNodeNetwork } from '../../agent/control/node-network.ts';
@@ -54,7 +55,7 @@ describe('PodLinks.attach', () => {
     const { hostInterface } = first.request;
 
     const [eth0] = json(first.run('ip -j addr show eth0'));
-    const [inet] = eth0?.['addr_info'] as readonly Record<string, unknown>[]; // as: ip's own form
+    const [inet] = (eth0?.['addr_info'] ?? []) as readonly Record<string, unknown>[]; // as: ip's own form
     assert.deepEqual(
       [eth0?.['mtu'], inet?.['local'], inet?.['prefixlen'], inet?.['scope']],
       [1400, '10.32.0.2', 32, 'global'],
@@ -330,4 +331,30 @@ describe('NodeNetwork.ensure with pods attached', () => {
     links.detach(pod.request.hostInterface, pod.request.address);
     pod.close();
   });
+});
+
+const BRIDGE_NETFILTER = '/proc/sys/net/bridge/bridge-nf-call-iptables';
+const skip = existsSync(BRIDGE_NETFILTER) ? false : 'the kernel has no br_netfilter, or it is not loaded';
+
+describe('pods and Services of one node, as kube-proxy makes them', { skip }, () => {
+  for (const callIptables of [0, 1]) {
+    it(`a backend, also when it is the caller, answers with bridge-nf-call-iptables=${callIptables}`, () => {
+      const first = attachPod(links, '10.32.0.16');
+      const second = attachPod(links, '10.32.0.17');
+      run(`echo ${callIptables} > ${BRIDGE_NETFILTER}`);
+      run(`nft -f - <<'END'
+        table ip services {
+          chain prerouting { type nat hook prerouting priority -100; ip daddr 10.96.0.1 dnat to 10.32.0.17; ip daddr 10.96.0.2 dnat to 10.32.0.16; }
+          chain postrouting { type nat hook postrouting priority 100; ip saddr 10.32.0.16 ip daddr 10.32.0.16 masquerade; }
+        }
+END`);
+      assert.match(first.run('ping -c2 -i0.2 -W2 10.96.0.1'), / 0% packet loss/);
+      assert.match(first.run('ping -c2 -i0.2 -W2 10.96.0.2'), / 0% packet loss/);
+      run(`nft delete table ip services; echo 0 > ${BRIDGE_NETFILTER}`);
+      for (const pod of [first, second]) {
+        links.detach(pod.request.hostInterface, pod.request.address);
+        pod.close();
+      }
+    });
+  }
 });

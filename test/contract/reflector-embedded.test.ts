@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -21,32 +21,38 @@ import { codeOf } from '../../agent/operation-error.ts';
 import { randomInt, seededRandom, testSeed } from '../support/random.ts';
 import { block, peer } from '../unit/kube-fakes.ts';
 
-const SPEED = 200;
-const fastClock: Clock = {
-  now: () => performance.now() * SPEED,
+const fasterClock = (speed: number): Clock => ({
+  now: () => performance.now() * speed,
   setTimer(delayMs, fire) {
-    const timer = setTimeout(fire, delayMs / SPEED);
+    const timer = setTimeout(fire, delayMs / speed);
     return () => clearTimeout(timer);
   },
-};
+});
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-reflector-'));
-const socketPath = join(directory, 'api.sock');
+const tokenFile = join(directory, 'token');
+writeFileSync(tokenFile, 'not-a-secret-at-all\n');
 const program = join(import.meta.dirname, '../../embedded-api/main.ts');
 let server: ChildProcess | undefined;
+let address = '';
 let http: HttpClient;
+/** The reflector's: its deadlines pass faster too. */
+let fastHttp: HttpClient;
 let api: ClusterApi;
 
-async function startServer(): Promise<void> {
+/** On TCP, since only there is a reset. Answers the address; `listen` is the one of before, for a restart. */
+async function startServer(listen = '127.0.0.1:0'): Promise<string> {
   const child = spawn(
     process.execPath,
     // prettier-ignore
-    [program, '--database', join(directory, 'api.db'), '--listen', `unix:${socketPath}`, '--enable-faults',
-     '--bookmark-interval-ms', '100'],
+    [program, '--database', join(directory, 'api.db'), '--listen', listen, '--token-file', tokenFile,
+     '--enable-faults', '--bookmark-interval-ms', '100'],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   );
   server = child;
-  await once(child.stdout, 'data');
+  const [line] = (await once(child.stdout, 'data')) as [Buffer]; // as: no encoding is set
+  const ready = JSON.parse(String(line)) as { listening: [string] }; // as: our own program wrote it
+  return ready.listening[0];
 }
 
 async function killServer(): Promise<void> {
@@ -58,14 +64,20 @@ async function killServer(): Promise<void> {
 }
 
 before(async () => {
-  await startServer();
-  const endpoint = await createApiEndpoint({ source: 'test', server: `unix:${socketPath}` });
+  address = await startServer();
+  const endpoint = await createApiEndpoint({
+    source: 'test',
+    server: address,
+    token: { file: tokenFile },
+  });
   http = createHttpClient({ endpoint, userAgent: userAgent('0.1.0') });
+  fastHttp = createHttpClient({ endpoint, userAgent: userAgent('0.1.0'), clock: fasterClock(20) });
   api = createClusterApi({ http, decodePeer, decodeAddressBlock });
 });
 
 after(async () => {
   http.close();
+  fastHttp.close();
   await killServer();
   rmSync(directory, { recursive: true, force: true });
 });
@@ -103,9 +115,9 @@ function follow(t: { after(run: () => void): void }, random: () => number = Math
   const objects = new Map<string, Peer>();
   const stale: string[] = [];
   const reflector = startReflector({
-    source: createResourceSource({ http, path: resourcePath(PEERS), plural: PEERS }),
+    source: createResourceSource({ http: fastHttp, path: resourcePath(PEERS), plural: PEERS }),
     decode: decodePeer,
-    clock: fastClock,
+    clock: fasterClock(200),
     random,
     events: {
       synced(all) {
@@ -219,7 +231,7 @@ test('reflector outlives a server that is killed, and one that is away', async (
   await killServer();
   await until(() => it.reflector.state().lastError !== undefined);
   assert.ok(it.objects.has('a'));
-  await startServer();
+  await startServer(new URL(address).host);
   await api.createPeer(wanted(peer('b')));
   await agree(it);
   await removeAll();

@@ -19,11 +19,10 @@ import { type PairCount, countPairs, pingFrom, tryTransports } from './reachabil
 import { measureThroughput } from './throughput.ts';
 
 const THROUGHPUT_TURNS = 3;
-const PINGS_AT_ONCE = 4;
 
 async function bringUp(lab: Lab, view: View, options: DemoOptions): Promise<DemoReport['nodes']> {
   const names = Array.from({ length: options.nodes }, (_, index) => `node-${index + 1}`);
-  await Promise.all(names.map((name) => lab.addNode(name)));
+  await lab.addNodes(names);
   view.say(`${options.nodes} nodes are ready`);
   for (const [index, node] of lab.nodes.entries()) {
     for (let count = 1; count <= options.pods; count += 1) await node.addPod(`${index + 1}-${count}`);
@@ -46,19 +45,15 @@ async function pingAll(lab: Lab, view: View): Promise<{ icmp: PairCount; times: 
   const times = new Map<string, number | undefined>();
   const results: { from: Pod; to: Pod; reached: boolean }[] = [];
   const title = 'Ping, milliseconds (the better of two)';
-  const waiting = [...pods];
-  const pingInTurn = async (): Promise<void> => {
-    for (let from = waiting.shift(); from !== undefined; from = waiting.shift()) {
-      const sender = from;
-      const others = pods.filter((pod) => pod !== sender);
-      for (const { to, roundTripMs } of await pingFrom(sender, others)) {
-        times.set(`${sender.name} ${to.name}`, roundTripMs);
-        results.push({ from: sender, to, reached: roundTripMs !== undefined });
-      }
-      view.show(title, formatMatrix(names, times), false);
+  // One after the other: pings that wait for each other's processes would show the machine's load.
+  for (const from of pods) {
+    const others = pods.filter((pod) => pod !== from);
+    for (const { to, roundTripMs } of await pingFrom(from, others)) {
+      times.set(`${from.name} ${to.name}`, roundTripMs);
+      results.push({ from, to, reached: roundTripMs !== undefined });
     }
-  };
-  await Promise.all(Array.from({ length: PINGS_AT_ONCE }, pingInTurn));
+    view.show(title, formatMatrix(names, times), false);
+  }
   view.show(title, formatMatrix(names, times), true);
   return { icmp: countPairs(results), times: [...times.values()].filter((time) => time !== undefined) };
 }

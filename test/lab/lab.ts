@@ -4,7 +4,7 @@ import type { Place } from './command.ts';
 import { type Agent, type AgentEnvironment, createAgent } from './agent.ts';
 import { type LabApi, createLabApi } from './api-server.ts';
 import { type KernelNode, type KernelNodeOptions, VXLAN_PORT, createKernelNode } from './kernel-node.ts';
-import { type NodeNamespace, createNodeNamespace, createUnderlay } from './node-namespace.ts';
+import { type NodeNamespace, createNodeNamespace, createUnderlay, removeUnderlay } from './node-namespace.ts';
 import { type CniResult, type Pod, addPod } from './pod.ts';
 import { type Endpoint, openEndpoint } from './probe/endpoint.ts';
 import { logTail } from './process.ts';
@@ -36,7 +36,8 @@ export interface Lab {
   readonly api: LabApi;
   readonly nodes: readonly LabNode[];
   readonly pods: () => readonly Pod[];
-  /** Resolves when its agent is ready. */
+  /** Resolves when their agents are ready. */
+  readonly addNodes: (names: readonly string[], options?: AddNodeOptions) => Promise<readonly LabNode[]>;
   readonly addNode: (name: string, options?: AddNodeOptions) => Promise<LabNode>;
   readonly addKernelNode: (name: string, options: AddKernelNodeOptions) => Promise<KernelNode>;
   /** Tells a kernel node of every peer and block that the API knows, as flannel's agent would. */
@@ -53,23 +54,24 @@ export interface LabOptions {
   readonly faults?: boolean;
 }
 
+/** One at a time in an enclosure; another can follow after `close`. */
 export async function createLab({ faults = false }: LabOptions = {}): Promise<Lab> {
   const nodes: LabNode[] = [];
   const endpoints = new Map<Place, Promise<Endpoint>>();
-  let nodeCount = 0;
+  const namespaces: NodeNamespace[] = [];
   await createUnderlay();
   const api = await createLabApi({ faults });
   await api.start();
 
-  const nextNamespace = (name: string): Promise<NodeNamespace> => {
+  let nodeCount = 0;
+  const nextNamespace = async (name: string): Promise<NodeNamespace> => {
     nodeCount += 1;
-    return createNodeNamespace(name, nodeCount);
+    const namespace = await createNodeNamespace(name, nodeCount);
+    namespaces.push(namespace);
+    return namespace;
   };
 
-  const addNode = async (
-    name: string,
-    { environment, start = true }: AddNodeOptions = {},
-  ): Promise<LabNode> => {
+  const createNode = async (name: string): Promise<LabNode> => {
     const namespace = await nextNamespace(name);
     const uid = await api.createNode(name, namespace.address);
     const agent = createAgent(namespace, api.kubeconfig);
@@ -95,10 +97,31 @@ export async function createLab({ faults = false }: LabOptions = {}): Promise<La
       },
     };
     nodes.push(node);
-    if (start) {
-      agent.start(environment);
-      await agent.ready();
-    }
+    return node;
+  };
+
+  const startAgent = async (
+    { agent }: LabNode,
+    { environment, start = true }: AddNodeOptions,
+  ): Promise<void> => {
+    if (!start) return;
+    agent.start(environment);
+    await agent.ready();
+  };
+
+  const addNodes = async (
+    names: readonly string[],
+    options: AddNodeOptions = {},
+  ): Promise<readonly LabNode[]> => {
+    const added: LabNode[] = [];
+    for (const name of names) added.push(await createNode(name));
+    await Promise.all(added.map((node) => startAgent(node, options)));
+    return added;
+  };
+
+  const addNode = async (name: string, options: AddNodeOptions = {}): Promise<LabNode> => {
+    const node = await createNode(name);
+    await startAgent(node, options);
     return node;
   };
 
@@ -126,6 +149,7 @@ export async function createLab({ faults = false }: LabOptions = {}): Promise<La
   return {
     api,
     nodes,
+    addNodes,
     addNode,
     addKernelNode,
     pods: () => nodes.flatMap((node) => node.pods),
@@ -156,13 +180,15 @@ export async function createLab({ faults = false }: LabOptions = {}): Promise<La
       await Promise.all(nodes.map((node) => node.agent.stop()));
       await api.stop();
       api.close();
+      await Promise.all(namespaces.map((namespace) => namespace.remove()));
+      await removeUnderlay();
     },
   };
 }
 
 /** Runs `body` in a new lab. When it fails, the logs' last lines go to stderr. */
-export async function withLab<T>(body: (lab: Lab) => Promise<T>): Promise<T> {
-  const lab = await createLab();
+export async function withLab<T>(options: LabOptions, body: (lab: Lab) => Promise<T>): Promise<T> {
+  const lab = await createLab(options);
   try {
     return await body(lab);
   } catch (error) {

@@ -7,6 +7,8 @@ import { createHash } from 'node:crypto';
 
 import { ENCLOSURE, type Place, placeOfProcess, runCommand, runScript, spawnIn } from './command.ts';
 
+import { LAB_DIRECTORY } from './enclosure.ts';
+
 export const UNDERLAY_GATEWAY = '172.31.0.1';
 const UNDERLAY_PREFIX = 16;
 const OWN_DIRECTORIES = ['/run/weft', '/run/netns', '/var/lib/weft'];
@@ -20,6 +22,11 @@ export async function createUnderlay(): Promise<void> {
     'ip link set underlay up',
     'if [ -e /proc/sys/net/bridge/bridge-nf-call-iptables ]; then echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables; fi',
   ]);
+}
+
+/** Also empties the lab's folder, so that another lab can follow. */
+export async function removeUnderlay(): Promise<void> {
+  await runScript(ENCLOSURE, ['ip link delete underlay', `rm -rf ${LAB_DIRECTORY}/*`]);
 }
 
 export interface NodeNamespace {

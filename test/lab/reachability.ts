@@ -21,7 +21,7 @@ const IP_HEADER_BYTES = 20;
 const UDP_HEADERS_BYTES = IP_HEADER_BYTES + 8;
 
 const pingLine = (address: string): string =>
-  `ping -n -q -c 2 -i 0.02 -W 2 ${address} | sed -n 's/^rtt .* = \\([0-9.]*\\)\\/.*/\\1/p' | grep . || echo none`;
+  `ping -n -q -c 2 -i 0.01 -W 2 ${address} | sed -n 's/^rtt .* = \\([0-9.]*\\)\\/.*/\\1/p' | grep . || echo none`;
 
 /** Pings all others from one pod, one after the other. */
 export async function pingFrom(from: Pod, others: readonly Pod[]): Promise<readonly PingResult[]> {

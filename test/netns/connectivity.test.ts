@@ -20,7 +20,7 @@ let lab: Lab;
 
 before(async () => {
   lab = await createLab();
-  await Promise.all(NODES.map((name) => lab.addNode(name)));
+  await lab.addNodes(NODES);
   for (const [index, node] of lab.nodes.entries()) {
     for (let count = 1; count <= PODS_PER_NODE; count += 1) await node.addPod(`${index + 1}-${count}`);
   }
@@ -62,7 +62,7 @@ test('ICMP: every pod reaches every other, both ways', async () => {
     ),
   );
   const pairs = countPairs(
-    results.flat().map((ping) => ({ ...ping, reached: ping.roundTripMs !== undefined })),
+    results.flat().map(({ from, to, roundTripMs }) => ({ from, to, reached: roundTripMs !== undefined })),
   );
   assert.deepEqual(pairs, { tried: 132, reached: 132, missing: [] });
 });

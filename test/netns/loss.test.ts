@@ -20,7 +20,7 @@ let nodes: readonly LabNode[];
 
 before(async () => {
   lab = await createLab();
-  nodes = await Promise.all([lab.addNode('node-1'), lab.addNode('node-2')]);
+  nodes = await lab.addNodes(['node-1', 'node-2']);
   for (const node of nodes) await node.addPod(`pod-of-${node.name}`);
 });
 
@@ -41,7 +41,7 @@ async function expectNoLoss(
   const { total, disturbances } = await settle(probe, windows);
   for (const one of disturbances) {
     say(
-      `${one.what}: back after ${one.backMs.toFixed(0)} ms, longest pause ${one.longestGapMs.toFixed(0)} ms`,
+      `${one.what}: ${one.lost} lost, back after ${one.backMs.toFixed(0)} ms, longest pause ${one.longestGapMs.toFixed(0)} ms`,
     );
   }
   say(`${total.sent} probes sent, ${total.lost} lost, round trip p99 ${total.roundTripMs.p99.toFixed(2)} ms`);

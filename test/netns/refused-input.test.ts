@@ -32,7 +32,8 @@ let valid: FrameParts;
 
 before(async () => {
   lab = await createLab();
-  const [first, second] = await Promise.all([lab.addNode('node-1'), lab.addNode('node-2')]);
+  const [first, second] = await lab.addNodes(['node-1', 'node-2']);
+  assert.ok(first !== undefined && second !== undefined);
   target = first;
   pod = await first.addPod('target');
   const sender = await second.addPod('sender');

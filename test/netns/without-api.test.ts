@@ -20,7 +20,7 @@ const reached = async (from: Pod, to: Pod): Promise<boolean> =>
 
 before(async () => {
   lab = await createLab();
-  nodes = await Promise.all([lab.addNode('node-1'), lab.addNode('node-2')]);
+  nodes = await lab.addNodes(['node-1', 'node-2']);
   const pods = await Promise.all(nodes.map((node) => node.addPod(`pod-of-${node.name}`)));
   assert.ok(pods[0] !== undefined && pods[1] !== undefined);
   [near, far] = [pods[0], pods[1]];

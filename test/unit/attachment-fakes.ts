@@ -60,7 +60,7 @@ export class FakePool implements AddressPool {
 }
 
 export class FakeLinks implements PodLinks {
-  readonly made = new Map<string, PodLinkRequest>();
+  readonly made: Map<string, PodLinkRequest> = new Map();
   /** Thrown by the next attach or detach. */
   failure: OperationError | undefined;
   differences: readonly string[] = [];

@@ -15,7 +15,11 @@ test(`checksum kernel: equals the plain sum at any offset and length (seed ${see
   const sum = loadChecksum(arena.memory);
   for (let at = 0; at < arena.bytes.length; at++) arena.bytes[at] = randomInt(random, 256);
   for (let length = 0; length < 200; length++) {
-    assert.equal(sum(1000 + length, length), sumWords(arena.bytes, 1000 + length, length), `length ${length}`);
+    assert.equal(
+      sum(1000 + length, length),
+      sumWords(arena.bytes, 1000 + length, length),
+      `length ${length}`,
+    );
   }
   for (let round = 0; round < 2000; round++) {
     const length = randomInt(random, round % 10 === 0 ? 65_536 : 1600);

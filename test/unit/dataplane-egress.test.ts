@@ -47,7 +47,10 @@ function createRig(poison: number = POISON): Rig {
   let unreachable = 0;
   let trains: SentTrain[] = [];
   const egress = new Egress(new Forwarding(threeNodes()), {
-    ...{ memory, stats, batch, records },
+    memory,
+    stats,
+    batch,
+    records,
     flush: () => void trains.push(...takeTrains(memory, batch)),
     unreachable: () => void (unreachable += 1),
   });
@@ -89,9 +92,19 @@ const REFUSALS: readonly (readonly [what: string, read: Uint8Array, row: number,
   ['a header length below 20', withVirtio({}, patched(good, 0, 0x44)), 0, 'egress_truncated'],
   ['IPv6', withVirtio({}, patched(good, 0, 0x60)), 0, 'egress_not_ipv4'],
   ["a peer's source", withVirtio({}, udpPacket({ source: PEER_POD }, {})), 0, 'egress_source_not_local'],
-  ['a foreign source', withVirtio({}, udpPacket({ source: ipv4(0x7f00_0001) }, {})), 0, 'egress_source_not_local'],
+  [
+    'a foreign source',
+    withVirtio({}, udpPacket({ source: ipv4(0x7f00_0001) }, {})),
+    0,
+    'egress_source_not_local',
+  ],
   ['source 0.0.0.0', withVirtio({}, udpPacket({ source: ipv4(0) }, {})), 0, 'egress_source_not_local'],
-  ['an address outside', withVirtio({}, udpPacket({ destination: ipv4(0x0808_0808) }, {})), 0, 'egress_out_of_range'],
+  [
+    'an address outside',
+    withVirtio({}, udpPacket({ destination: ipv4(0x0808_0808) }, {})),
+    0,
+    'egress_out_of_range',
+  ],
   ['multicast', withVirtio({}, udpPacket({ destination: ipv4(0xe000_00fb) }, {})), 0, 'egress_out_of_range'],
   ["nobody's block", withVirtio({}, udpPacket({ destination: NOBODYS_POD }, {})), 0, 'egress_no_owner'],
   ['an own block', withVirtio({}, udpPacket({ destination: SELF_POD }, {})), 0, 'egress_local'],
@@ -103,13 +116,31 @@ const REFUSALS: readonly (readonly [what: string, read: Uint8Array, row: number,
   ['TSO without size', withVirtio({ segmentation: 1 }, tcp), PEER_ROW, 'egress_unsupported_offload'],
   [
     'TSO of a fragment',
-    withVirtio({ segmentation: 1, gsoSize: 9 }, tcpPacket({ moreFragments: true }, { payload: new Uint8Array(99) })),
+    withVirtio(
+      { segmentation: 1, gsoSize: 9 },
+      tcpPacket({ moreFragments: true }, { payload: new Uint8Array(99) }),
+    ),
     PEER_ROW,
     'egress_unsupported_offload',
   ],
-  ['TSO without payload', withVirtio({ segmentation: 1, gsoSize: 9 }, tcpPacket({}, {})), PEER_ROW, 'egress_truncated'],
-  ['a TCP header beyond', withVirtio({ segmentation: 1, gsoSize: 9 }, ipPacket({ protocol: 6 })), PEER_ROW, 'egress_truncated'],
-  ['USO without payload', withVirtio({ segmentation: 5, gsoSize: 9 }, udpPacket({}, {})), PEER_ROW, 'egress_truncated'],
+  [
+    'TSO without payload',
+    withVirtio({ segmentation: 1, gsoSize: 9 }, tcpPacket({}, {})),
+    PEER_ROW,
+    'egress_truncated',
+  ],
+  [
+    'a TCP header beyond',
+    withVirtio({ segmentation: 1, gsoSize: 9 }, ipPacket({ protocol: 6 })),
+    PEER_ROW,
+    'egress_truncated',
+  ],
+  [
+    'USO without payload',
+    withVirtio({ segmentation: 5, gsoSize: 9 }, udpPacket({}, {})),
+    PEER_ROW,
+    'egress_truncated',
+  ],
   [
     'a segment too big',
     withVirtio({ segmentation: 1, gsoSize: 65_480 }, tcpPacket({}, { payload: new Uint8Array(65_480) })),
@@ -144,8 +175,13 @@ test('Egress: what is refused is counted once, under its reason, in its row', as
 
 test('Egress: every egress reason has a case, but for the one that sendmsg gives', () => {
   const tried = new Set<string>(REFUSALS.map(([, , , reason]) => reason));
-  const all = DROP_REASONS.filter((reason) => reason.startsWith('egress_') && reason !== 'egress_send_failed');
-  assert.deepEqual(all.filter((reason) => !tried.has(reason)), []);
+  const all = DROP_REASONS.filter(
+    (reason) => reason.startsWith('egress_') && reason !== 'egress_send_failed',
+  );
+  assert.deepEqual(
+    all.filter((reason) => !tried.has(reason)),
+    [],
+  );
 });
 
 test("Egress: a packet of a pod or of the gateway goes out behind its peer's headers", () => {

@@ -51,9 +51,14 @@ test(`Forwarding: owners, senders and MACs as a naive look into the table has th
     for (let query = 0; query < 200; query++) {
       const { base } = table.range;
       const edges = [base, base - 1, base + table.owners.length * 2 ** (32 - table.blockPrefixLength)];
-      const address = ipv4(edges[query] ?? (query % 2 === 0 ? base + randomInt(random, 2 ** 20) : random() * 2 ** 32));
+      const address = ipv4(
+        edges[query] ?? (query % 2 === 0 ? base + randomInt(random, 2 ** 20) : random() * 2 ** 32),
+      );
       const block = blockOf(table.range, table.blockPrefixLength, address);
-      assert.equal(forwarding.ownerOf(address), block === undefined ? OWNER_OUT_OF_RANGE : table.owners[block]);
+      assert.equal(
+        forwarding.ownerOf(address),
+        block === undefined ? OWNER_OUT_OF_RANGE : table.owners[block],
+      );
 
       const outer = ipv4(0xc0a8_0000 + randomInt(random, 1100));
       const peer = table.peers.find((candidate) => candidate.address === outer);
@@ -69,7 +74,9 @@ test(`Forwarding: owners, senders and MACs as a naive look into the table has th
 
 test('Forwarding: holds a table of 8,192 peers', () => {
   const peers = Array.from({ length: PEER_SLOTS }, (_, slot) => ({
-    ...{ slot, port: 1, probes: false },
+    slot,
+    port: 1,
+    probes: false,
     address: ipv4(0x0a00_0001 + slot),
     vtepMac: mac(slot),
   }));
@@ -90,17 +97,23 @@ test('sendSocketOf: one flow, one socket; many flows, all eight', () => {
     assert.equal(socket, sendSocketOf(view, 0, 20, packet.length));
     used.set(socket, (used.get(socket) ?? 0) + 1);
   }
-  assert.deepEqual([...used.keys()].sort(), [0, 1, 2, 3, 4, 5, 6, 7]);
+  assert.deepEqual(
+    [...used.keys()].sort((a, b) => a - b),
+    [0, 1, 2, 3, 4, 5, 6, 7],
+  );
   for (const count of used.values()) assert.ok(count > 8192 / 16, `${count} of 8192 flows`);
 });
 
 test('sendSocketOf: all fragments of a datagram leave by one socket, a packet of four bytes less than ports too', () => {
   const first = udpPacket({ moreFragments: true, dontFragment: false }, { payload: new Uint8Array(16) });
   const later = ipPacket({
-    ...{ protocol: 17, fragmentOffset: 24, dontFragment: false },
+    protocol: 17,
+    fragmentOffset: 24,
+    dontFragment: false,
     payload: new Uint8Array(8).fill(9),
   });
-  const socket = (packet: Uint8Array): number => sendSocketOf(new DataView(packet.buffer), 0, 20, packet.length);
+  const socket = (packet: Uint8Array): number =>
+    sendSocketOf(new DataView(packet.buffer), 0, 20, packet.length);
   assert.equal(socket(first), socket(later));
   assert.doesNotThrow(() => socket(ipPacket({ protocol: 6, payload: new Uint8Array(2) })));
 });

@@ -41,7 +41,10 @@ const PEER_ROW = 2 + PEER_SLOT;
 const INBOUND: Partial<Ipv4Packet> = { source: PEER_POD, destination: SELF_POD };
 
 interface Rig {
-  receive(datagram: Uint8Array, options?: { source?: number; segmentBytes?: number }): {
+  receive(
+    datagram: Uint8Array,
+    options?: { source?: number; segmentBytes?: number },
+  ): {
     writes: TunWrite[];
     drops: Record<number, object>;
   };
@@ -55,7 +58,9 @@ function createRig(poison: number = POISON): Rig {
   const probes: number[] = [];
   let writes: TunWrite[] = [];
   const ingress = new Ingress(new Forwarding(threeNodes()), {
-    ...{ memory, stats, batch },
+    memory,
+    stats,
+    batch,
     flush: () => void writes.push(...takeWrites(memory, batch)),
     probe: (_offset, length) => probes.push(length) > 0,
   });
@@ -95,7 +100,12 @@ const patchedIp = (at: number, value: number): Uint8Array => {
   return overlayFrame(copy);
 };
 
-const REFUSALS: readonly (readonly [what: string, datagram: Uint8Array, reason: DropReason, source?: number])[] = [
+const REFUSALS: readonly (readonly [
+  what: string,
+  datagram: Uint8Array,
+  reason: DropReason,
+  source?: number,
+])[] = [
   ['a stranger', frame, 'unknown_sender', 0xc0a8_0709],
   ['source 0.0.0.0', frame, 'unknown_sender', 0],
   ['an empty datagram', new Uint8Array(0), 'truncated'],
@@ -116,18 +126,58 @@ const REFUSALS: readonly (readonly [what: string, datagram: Uint8Array, reason: 
   ['a header length below 20', overlayFrame(patched(good, 0, 0x44)), 'inner_header'],
   ['a total length below the header', patchedIp(3, 19), 'inner_header'],
   ['a wrong header checksum', overlayFrame(patched(good, 8, 1)), 'inner_header'],
-  ["another peer's source", overlayFrame(udpPacket({ ...INBOUND, source: OTHER_PEER_POD }, {})), 'inner_source_not_owned'],
-  ["this node's source", overlayFrame(udpPacket({ ...INBOUND, source: SELF_POD }, {})), 'inner_source_not_owned'],
-  ["the gateway's source", overlayFrame(udpPacket({ ...INBOUND, source: GATEWAY }, {})), 'inner_source_not_owned'],
-  ["nobody's source", overlayFrame(udpPacket({ ...INBOUND, source: NOBODYS_POD }, {})), 'inner_source_not_owned'],
-  ['loopback as source', overlayFrame(udpPacket({ ...INBOUND, source: ipv4(0x7f00_0001) }, {})), 'inner_source_not_owned'],
-  ["a peer's destination", overlayFrame(udpPacket({ ...INBOUND, destination: OTHER_PEER_POD }, {})), 'inner_destination_not_local'],
-  ['loopback', overlayFrame(udpPacket({ ...INBOUND, destination: ipv4(0x7f00_0001) }, {})), 'inner_destination_not_local'],
-  ['multicast', overlayFrame(udpPacket({ ...INBOUND, destination: ipv4(0xe000_0001) }, {})), 'inner_destination_not_local'],
-  ['half a UDP header', overlayFrame(ipPacket({ ...INBOUND, protocol: 17, payload: new Uint8Array(7) })), 'inner_transport'],
+  [
+    "another peer's source",
+    overlayFrame(udpPacket({ ...INBOUND, source: OTHER_PEER_POD }, {})),
+    'inner_source_not_owned',
+  ],
+  [
+    "this node's source",
+    overlayFrame(udpPacket({ ...INBOUND, source: SELF_POD }, {})),
+    'inner_source_not_owned',
+  ],
+  [
+    "the gateway's source",
+    overlayFrame(udpPacket({ ...INBOUND, source: GATEWAY }, {})),
+    'inner_source_not_owned',
+  ],
+  [
+    "nobody's source",
+    overlayFrame(udpPacket({ ...INBOUND, source: NOBODYS_POD }, {})),
+    'inner_source_not_owned',
+  ],
+  [
+    'loopback as source',
+    overlayFrame(udpPacket({ ...INBOUND, source: ipv4(0x7f00_0001) }, {})),
+    'inner_source_not_owned',
+  ],
+  [
+    "a peer's destination",
+    overlayFrame(udpPacket({ ...INBOUND, destination: OTHER_PEER_POD }, {})),
+    'inner_destination_not_local',
+  ],
+  [
+    'loopback',
+    overlayFrame(udpPacket({ ...INBOUND, destination: ipv4(0x7f00_0001) }, {})),
+    'inner_destination_not_local',
+  ],
+  [
+    'multicast',
+    overlayFrame(udpPacket({ ...INBOUND, destination: ipv4(0xe000_0001) }, {})),
+    'inner_destination_not_local',
+  ],
+  [
+    'half a UDP header',
+    overlayFrame(ipPacket({ ...INBOUND, protocol: 17, payload: new Uint8Array(7) })),
+    'inner_transport',
+  ],
   ['a UDP length beyond', overlayFrame(patched(good, 25, 200)), 'inner_transport'],
   ['a UDP length of 7', overlayFrame(patched(good, 25, 7)), 'inner_transport'],
-  ['half a TCP header', overlayFrame(ipPacket({ ...INBOUND, protocol: 6, payload: new Uint8Array(19) })), 'inner_transport'],
+  [
+    'half a TCP header',
+    overlayFrame(ipPacket({ ...INBOUND, protocol: 6, payload: new Uint8Array(19) })),
+    'inner_transport',
+  ],
   ['a TCP header beyond', overlayFrame(patched(tcpPacket(INBOUND, {}), 32, 0x60)), 'inner_transport'],
   ['a TCP header below 20', overlayFrame(patched(tcpPacket(INBOUND, {}), 32, 0x40)), 'inner_transport'],
 ];
@@ -147,7 +197,10 @@ test('Ingress: what is refused is counted once, under its reason, in its row', a
 test('Ingress: every ingress reason has a case, but for the one that writev gives', () => {
   const tried = new Set<string>(REFUSALS.map(([, , reason]) => reason));
   const all = DROP_REASONS.filter((reason) => !reason.startsWith('egress_') && reason !== 'tun_write_failed');
-  assert.deepEqual(all.filter((reason) => !tried.has(reason)), []);
+  assert.deepEqual(
+    all.filter((reason) => !tried.has(reason)),
+    [],
+  );
 });
 
 test('Ingress: every (sender, owner of the inner source) pair but the right one is refused', () => {
@@ -169,7 +222,10 @@ test('Ingress: the frames of a GRO datagram are judged one by one', () => {
   const bad = overlayFrame(udpPacket({ ...INBOUND, source: NOBODYS_POD }, { payload: new Uint8Array(30) }));
   const datagram = new Uint8Array([...frame, ...bad, ...frame, ...frame.slice(0, 30)]);
   const { writes, drops } = createRig().receive(datagram, { segmentBytes: frame.length });
-  assert.deepEqual(writes.map(({ packet }) => packet), [good, good]);
+  assert.deepEqual(
+    writes.map(({ packet }) => packet),
+    [good, good],
+  );
   assert.deepEqual(drops, { [PEER_ROW]: { inner_source_not_owned: 1, truncated: 1 } });
   const strange = createRig().receive(datagram, { segmentBytes: frame.length, source: 1 });
   assert.deepEqual(strange.drops, { 0: { unknown_sender: 4 } });
@@ -181,13 +237,28 @@ test('Ingress: padding behind the packet is not written; a packet to the gateway
     good,
     udpPacket({ ...INBOUND, destination: GATEWAY }, {}),
     ipPacket({ ...INBOUND, payload: new Uint8Array(3) }),
-    ipPacket({ ...INBOUND, protocol: 6, fragmentOffset: 64, dontFragment: false, payload: new Uint8Array(2) }),
-    ipPacket({ ...INBOUND, protocol: 17, moreFragments: true, dontFragment: false, payload: new Uint8Array(8) }),
+    ipPacket({
+      ...INBOUND,
+      protocol: 6,
+      fragmentOffset: 64,
+      dontFragment: false,
+      payload: new Uint8Array(2),
+    }),
+    ipPacket({
+      ...INBOUND,
+      protocol: 17,
+      moreFragments: true,
+      dontFragment: false,
+      payload: new Uint8Array(8),
+    }),
   ];
   for (const packet of packets) {
     const { writes, drops } = rig.receive(new Uint8Array([...overlayFrame(packet), 0, 0, 0, 0]));
     assert.deepEqual(drops, {});
-    assert.deepEqual(writes.map(({ packet: written }) => written), [packet]);
+    assert.deepEqual(
+      writes.map(({ packet: written }) => written),
+      [packet],
+    );
     assert.ok(writes[0]?.header.every((byte) => byte === 0));
   }
 });
@@ -226,7 +297,12 @@ test('Ingress: a partial checksum is handed on as partial', () => {
   ] as const) {
     const { writes } = rig.receive(overlayFrame(packet));
     assert.deepEqual(writes[0]?.packet, packet);
-    assert.deepEqual(virtioOf(writes[0]), { ...PLAIN_VIRTIO, needsChecksum: true, checksumStart: 20, checksumOffset });
+    assert.deepEqual(virtioOf(writes[0]), {
+      ...PLAIN_VIRTIO,
+      needsChecksum: true,
+      checksumStart: 20,
+      checksumOffset,
+    });
   }
 });
 
@@ -239,8 +315,14 @@ test('Ingress: a TCP super-packet becomes one GSO write of MTU-sized segments, C
     assert.equal(writes.length, 1);
     assert.deepEqual(writes[0]?.packet, packet);
     assert.deepEqual(virtioOf(writes[0]), {
-      ...{ needsChecksum: true, dataValid: false, segmentation: 1, ecn: flags === 0x98 },
-      ...{ headerLength: 52, gsoSize: 1450 - 52, checksumStart: 20, checksumOffset: 16 },
+      needsChecksum: true,
+      dataValid: false,
+      segmentation: 1,
+      ecn: flags === 0x98,
+      headerLength: 52,
+      gsoSize: 1450 - 52,
+      checksumStart: 20,
+      checksumOffset: 16,
     });
   }
 });
@@ -257,8 +339,14 @@ test('Ingress: a UDP super-packet becomes one USO write, cut where the kernel sa
     assert.equal(writes.length, 1);
     assert.deepEqual(writes[0]?.packet, packet);
     assert.deepEqual(virtioOf(writes[0]), {
-      ...{ needsChecksum: true, dataValid: false, segmentation: 5, ecn: false },
-      ...{ headerLength: 28, gsoSize, checksumStart: 20, checksumOffset: 6 },
+      needsChecksum: true,
+      dataValid: false,
+      segmentation: 5,
+      ecn: false,
+      headerLength: 28,
+      gsoSize,
+      checksumStart: 20,
+      checksumOffset: 6,
     });
   }
 });
@@ -266,7 +354,11 @@ test('Ingress: a UDP super-packet becomes one USO write, cut where the kernel sa
 test('Ingress: a packet larger than the MTU whose checksum is complete or wrong is handed on as it is', () => {
   const rig = createRig();
   const complete = tcpPacket(INBOUND, { payload: new Uint8Array(5000).fill(8) });
-  for (const packet of [complete, patched(complete, 100, 1), udpPacket(INBOUND, { payload: new Uint8Array(5000) })]) {
+  for (const packet of [
+    complete,
+    patched(complete, 100, 1),
+    udpPacket(INBOUND, { payload: new Uint8Array(5000) }),
+  ]) {
     const { writes } = rig.receive(overlayFrame(packet));
     assert.deepEqual(writes[0]?.packet, packet);
     assert.deepEqual(virtioOf(writes[0]), PLAIN_VIRTIO);

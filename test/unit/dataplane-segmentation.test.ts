@@ -35,7 +35,9 @@ function createRig(): { send(read: Uint8Array): SentTrain[] } {
   records.write(threeNodes());
   const sent: SentTrain[] = [];
   const egress = new Egress(new Forwarding(threeNodes()), {
-    ...{ memory, batch, records },
+    memory,
+    batch,
+    records,
     stats: new DataplaneStats(),
     flush: () => void sent.push(...takeTrains(memory, batch)),
     unreachable: () => assert.fail('the destination is owned'),
@@ -86,7 +88,9 @@ function checkTrains(trains: readonly SentTrain[]): Uint8Array[] {
     const sizes = segments.map((segment) => segment.length);
     assert.equal(row, 2 + PEER_SLOT);
     assert.ok(segments.length <= 64 && sizes.reduce((sum, size) => sum + size, 0) <= 65_507);
-    assert.ok(sizes.slice(0, -1).every((size) => size === sizes[0]) && (sizes.at(-1) ?? 0) <= (sizes[0] ?? 0));
+    assert.ok(
+      sizes.slice(0, -1).every((size) => size === sizes[0]) && (sizes.at(-1) ?? 0) <= (sizes[0] ?? 0),
+    );
   }
   return trains.flatMap(({ segments }) => segments);
 }
@@ -117,7 +121,14 @@ test(`cutTcp: equals the naive segmentation for random super-packets (seed ${see
       payload,
     };
     const read = withVirtio(
-      { segmentation: 1, ecn: random() < 0.5, gsoSize, needsChecksum: true, checksumStart: 20, checksumOffset: 16 },
+      {
+        segmentation: 1,
+        ecn: random() < 0.5,
+        gsoSize,
+        needsChecksum: true,
+        checksumStart: 20,
+        checksumOffset: 16,
+      },
       tcpPacket(ip, tcp),
     );
     const segments = checkTrains(rig.send(read));
@@ -140,7 +151,10 @@ test(`cutUdp: equals the naive segmentation for random super-packets (seed ${see
       options: randomBytes(random, randomInt(random, 11) * 4),
     };
     const ports = { sourcePort: randomInt(random, 65_536), destinationPort: randomInt(random, 65_536) };
-    const read = withVirtio({ segmentation: 5, gsoSize, needsChecksum: true }, udpPacket(ip, { ...ports, payload }));
+    const read = withVirtio(
+      { segmentation: 5, gsoSize, needsChecksum: true },
+      udpPacket(ip, { ...ports, payload }),
+    );
     const segments = checkTrains(rig.send(read));
     const expected: Uint8Array[] = [];
     for (let at = 0; at < payload.length; at += gsoSize) {
@@ -172,7 +186,9 @@ test('Egress: small packets of one size to one peer share a train, a longer one 
   const records = new PeerRecords(memory);
   records.write(threeNodes());
   const egress = new Egress(new Forwarding(threeNodes()), {
-    ...{ memory, batch, records },
+    memory,
+    batch,
+    records,
     stats: new DataplaneStats(),
     flush: () => assert.fail('there is room'),
     unreachable: () => assert.fail('the destination is owned'),
@@ -194,7 +210,7 @@ test('Egress: small packets of one size to one peer share a train, a longer one 
 test('Egress: a full batch is sent and the rest follows, in order', () => {
   const rig = createRig();
   const payload = new Uint8Array(60_000).map((_, at) => at);
-  const tcp = { ...{ sequence: 5, acknowledgment: 1, flags: 0x18, window: 9 }, payload };
+  const tcp = { sequence: 5, acknowledgment: 1, flags: 0x18, window: 9, payload };
   const segments = checkTrains(rig.send(withVirtio({ segmentation: 1, gsoSize: 10 }, tcpPacket({}, tcp))));
   assert.equal(segments.length, 6000);
   const bytes = Buffer.concat(segments.map((segment) => segment.subarray(22 + 40)));

@@ -1,5 +1,4 @@
 // Fakes of the reflector's ports: a clock that moves only when told, and a model API server with a history, pages, watches and faults.
-import { randomInt } from '../support/random.ts';
 import type { AddressBlock, Peer } from '../../proto/api-kinds.ts';
 import { type Decoded, decoded, refused } from '../../proto/decoded.ts';
 import type { Clock } from '../../agent/kube/clock.ts';
@@ -52,6 +51,10 @@ export class FakeClock implements Clock {
     await settle();
   }
 }
+
+/** By name, so that two collections compare. */
+export const inOrder = <T>(objects: ReadonlyMap<string, T>): readonly (readonly [string, T])[] =>
+  [...objects].toSorted(([a], [b]) => (a < b ? -1 : 1));
 
 /** A small object of no kind in particular; `spec.value` "bad" is refused. */
 export interface Thing {
@@ -257,14 +260,12 @@ const answer = (status: number, retryAfterSeconds?: number): OperationError =>
 export const reset = (): OperationError =>
   new OperationError('Cannot watch things: read ECONNRESET (ECONNRESET)', { code: 'UNAVAILABLE' });
 
-export const names = (random: () => number): string => `thing-${randomInt(random, 12)}`;
-
 export function peer(
   name: string,
   overrides: Partial<Peer['spec']> & { created?: string; uid?: string } = {},
 ): Peer {
   const { created, uid, ...spec } = overrides;
-  const number = [...name].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 65_000, 7);
+  const number = Buffer.from(name).reduce((sum, byte) => (sum * 31 + byte) % 65_000, 7);
   return {
     apiVersion: 'weft.dev/v1alpha1',
     kind: 'Peer',

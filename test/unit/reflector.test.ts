@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { OperationError } from '../../agent/operation-error.ts';
 import { type Reflector, startReflector } from '../../agent/kube/reflector.ts';
 import { seededRandom } from '../support/random.ts';
-import { FakeClock, ModelServer, type Thing, decodeThing, reset, settle } from './kube-fakes.ts';
+import { FakeClock, ModelServer, type Thing, decodeThing, inOrder, reset, settle } from './kube-fakes.ts';
 
 interface Rig {
   readonly server: ModelServer;
@@ -48,7 +48,7 @@ async function rig(prepare: (server: ModelServer) => void = () => {}, floor?: st
 }
 
 const sameAsServer = ({ server, objects }: Rig): void => {
-  assert.deepEqual([...objects].toSorted(), [...server.objects()].toSorted());
+  assert.deepEqual(inOrder(objects), inOrder(server.objects()));
 };
 
 test('reflector lists, follows writes and deletions, and asks for bookmarks and a spread end', async () => {

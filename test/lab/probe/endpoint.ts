@@ -32,6 +32,7 @@ export interface Endpoint {
   readonly udpEcho: (target: string, sizes: readonly number[]) => Promise<readonly UdpAnswer[]>;
   readonly tcpEcho: (target: string, bytes?: number) => Promise<number>;
   readonly transfer: (target: string, bytes: number) => Promise<Transfer>;
+  readonly tcpRoundTrips: (target: string, count: number) => Promise<{ p50: number; p99: number }>;
   readonly sendRaw: (
     to: { address: string; port: number },
     datagrams: readonly Uint8Array[],
@@ -61,6 +62,7 @@ export async function openEndpoint(place: Place): Promise<Endpoint> {
     udpEcho: (target, sizes) => call('udpEcho', { target, sizes, boundMs: BOUND_MS }),
     tcpEcho: (target, bytes = 1000) => call('tcpEcho', { target, bytes, boundMs: BOUND_MS }),
     transfer: (target, bytes) => call('transfer', { target, bytes, boundMs: 60_000 }),
+    tcpRoundTrips: (target, count) => call('tcpRoundTrips', { target, count, boundMs: 60_000 }),
     sendRaw: async (to, datagrams) => {
       await call('sendRaw', {
         ...to,

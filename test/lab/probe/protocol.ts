@@ -48,6 +48,8 @@ export interface WorkerMethods {
   /** Milliseconds from connect to the last echoed byte. */
   tcpEcho: [{ target: string; bytes: number; boundMs: number }, number];
   transfer: [{ target: string; bytes: number; boundMs: number }, Transfer];
+  /** One byte to and fro on one TCP connection, `count` times: milliseconds. */
+  tcpRoundTrips: [{ target: string; count: number; boundMs: number }, { p50: number; p99: number }];
   sendRaw: [RawDatagrams, number];
   /** Keeps the datagrams that arrive at a UDP port. */
   openInbox: [number, null];

@@ -1,5 +1,6 @@
 // TCP between pods: an echo, a sink that answers with the hash of what it got, and their clients.
 import { createCipheriv, createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { type Server, type Socket, createConnection, createServer } from 'node:net';
 
 import { ECHO_PORT, SINK_PORT, type Transfer } from './protocol.ts';
@@ -19,7 +20,7 @@ const ignoreReset = (socket: Socket): void => {
 
 export async function startStreamServers(): Promise<void> {
   await listen(
-    createServer((socket) => {
+    createServer({ noDelay: true }, (socket) => {
       ignoreReset(socket);
       socket.pipe(socket);
     }),
@@ -94,12 +95,7 @@ export async function transfer(options: {
     for (let left = options.bytes; left > 0; left -= CHUNK_BYTES) {
       const chunk = stream.update(zeros.subarray(0, Math.min(left, CHUNK_BYTES)));
       hash.update(chunk);
-      if (!socket.write(chunk)) {
-        await new Promise<void>((resolve, reject) => {
-          socket.once('drain', resolve);
-          socket.once('error', reject);
-        });
-      }
+      if (!socket.write(chunk)) await once(socket, 'drain');
     }
     socket.end();
     const receivedHash = (await answer).toString();
@@ -109,6 +105,36 @@ export async function transfer(options: {
       receivedHash,
       seconds: (performance.now() - start) / 1000,
     };
+  } finally {
+    clearTimeout(bound);
+    socket.destroy();
+  }
+}
+
+export async function tcpRoundTrips(options: {
+  target: string;
+  count: number;
+  boundMs: number;
+}): Promise<{ p50: number; p99: number }> {
+  const { socket, bound } = await connect(options.target, ECHO_PORT, options.boundMs);
+  try {
+    socket.setNoDelay(true);
+    const times: number[] = [];
+    const byte = Buffer.from('x');
+    await new Promise<void>((resolve, reject) => {
+      let sentAt = performance.now();
+      socket.once('error', reject);
+      socket.on('data', () => {
+        times.push(performance.now() - sentAt);
+        if (times.length >= options.count) return resolve();
+        sentAt = performance.now();
+        socket.write(byte);
+      });
+      socket.write(byte);
+    });
+    times.sort((a, b) => a - b);
+    const quantile = (share: number): number => times[Math.floor(times.length * share)] ?? Number.NaN;
+    return { p50: quantile(0.5), p99: quantile(0.99) };
   } finally {
     clearTimeout(bound);
     socket.destroy();

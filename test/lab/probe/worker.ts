@@ -14,7 +14,7 @@ import {
   type WorkerReply,
   type WorkerRequest,
 } from './protocol.ts';
-import { startStreamServers, tcpEcho, transfer } from './streams.ts';
+import { startStreamServers, tcpEcho, tcpRoundTrips, transfer } from './streams.ts';
 
 type Handlers = {
   readonly [Method in WorkerMethod]: (
@@ -82,6 +82,7 @@ const handlers: Handlers = {
   reportProbe: ({ id, from, to }) => probeOf(id).report(from, to),
   udpEcho,
   tcpEcho,
+  tcpRoundTrips,
   transfer,
   sendRaw,
   openInbox,

@@ -1,0 +1,97 @@
+// Metrics of the data plane, read from its statistics file at each scrape: traffic and drops per peer, round trips. A cluster has
+// thousands of peers: the busiest have series of their own, the others are added up.
+import { NO_PEER_ROW, SELF_ROW } from '../../proto/dataplane-stats.ts';
+import { DROP_REASONS } from '../../proto/drop-reason.ts';
+import { OTHER, createBusiestPeers } from './busiest-peers.ts';
+import type { MetricsRegistry, Sample } from './registry.ts';
+import { type Connection, type StatsSnapshot, peerRow } from './stats-reader.ts';
+
+export interface DataplaneSource {
+  connections(): readonly Connection[];
+  stats(): StatsSnapshot | undefined;
+}
+
+/** Peers with series of their own. */
+const PEER_SERIES = 50;
+
+export function addDataplaneMetrics(registry: MetricsRegistry, source: DataplaneSource): void {
+  const traffic = createBusiestPeers(PEER_SERIES);
+  const dropped = createBusiestPeers(PEER_SERIES);
+  /** Series of the columns, per peer. */
+  const trafficSamples = (columns: readonly Column[]): Sample[] => {
+    const stats = source.stats();
+    if (stats === undefined) return [];
+    const rows = traffic.split(source.connections(), (slot) =>
+      TRAFFIC.map((counter) => stats.counter(peerRow(slot), counter)),
+    );
+    const all = rows.other === undefined ? rows.named : [...rows.named, [OTHER, rows.other] as const];
+    return all.flatMap(([peer, counters]) =>
+      columns.map(({ direction, at }): Sample => [{ direction, peer }, counters[at] ?? 0]),
+    );
+  };
+  registry.mirroredCounter({
+    name: 'weft_packets_total',
+    help: 'Inner packets to (egress) and from (ingress) a peer; the busiest peers by name, the others as "other".',
+    labels: ['direction', 'peer'],
+    samples: () => trafficSamples(PACKETS),
+  });
+  registry.mirroredCounter({
+    name: 'weft_bytes_total',
+    help: 'Bytes of inner packets to (egress) and from (ingress) a peer.',
+    labels: ['direction', 'peer'],
+    samples: () => trafficSamples(BYTES),
+  });
+  registry.mirroredCounter({
+    name: 'weft_dropped_packets_total',
+    help: 'Packets that the data plane refused, by reason; peer is empty where none is concerned.',
+    labels: ['reason', 'peer'],
+    samples() {
+      const stats = source.stats();
+      const withoutPeer = DROP_REASONS.map((reason): Sample => {
+        const count = (stats?.drops(NO_PEER_ROW, reason) ?? 0) + (stats?.drops(SELF_ROW, reason) ?? 0);
+        return [{ reason, peer: '' }, count]; // also at 0: a first drop shows as an increase
+      });
+      if (stats === undefined) return withoutPeer;
+      const rows = dropped.split(source.connections(), (slot) => {
+        const counts = DROP_REASONS.map((reason) => stats.drops(peerRow(slot), reason));
+        return [counts.reduce((sum, count) => sum + count, 0), ...counts];
+      });
+      const all = rows.other === undefined ? rows.named : [...rows.named, [OTHER, rows.other] as const];
+      const ofPeers = all.flatMap(([peer, [, ...counts]]) =>
+        DROP_REASONS.map((reason, at): Sample => [{ reason, peer }, counts[at] ?? 0]),
+      );
+      return [...withoutPeer, ...ofPeers.filter(([, count]) => count > 0)];
+    },
+  });
+  registry.gauge({
+    name: 'weft_peer_round_trip_seconds',
+    help: 'Round trip of the last answered probe, of the peers that have series of their own.',
+    labels: ['peer'],
+    samples() {
+      const stats = source.stats();
+      const connections = source.connections();
+      if (stats === undefined) return [];
+      const busy = (slot: number): number => stats.counter(peerRow(slot), 'egress_bytes');
+      const shown = connections.toSorted((a, b) => busy(b.slot) - busy(a.slot)).slice(0, PEER_SERIES);
+      return shown.flatMap(({ name, roundTripSeconds }): readonly Sample[] =>
+        roundTripSeconds === undefined ? [] : [[{ peer: name }, roundTripSeconds]],
+      );
+    },
+  });
+}
+
+interface Column {
+  readonly direction: 'egress' | 'ingress';
+  readonly at: number;
+}
+
+/** The first is what "busy" is measured by. */
+const TRAFFIC = ['egress_bytes', 'ingress_bytes', 'egress_packets', 'ingress_packets'] as const;
+const BYTES: readonly Column[] = [
+  { direction: 'egress', at: 0 },
+  { direction: 'ingress', at: 1 },
+];
+const PACKETS: readonly Column[] = [
+  { direction: 'egress', at: 2 },
+  { direction: 'ingress', at: 3 },
+];

@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict';
+import { type AddressInfo, createServer } from 'node:net';
+import { test } from 'node:test';
+
+import type { StatusFacts } from '../../agent/control/status-facts.ts';
+import { openStatusServer } from '../../agent/control/status-server.ts';
+import { statusFacts } from '../support/status-facts.ts';
+
+const host = '127.0.0.1';
+
+async function withServer(
+  facts: () => StatusFacts,
+  body: (urls: { status: string; metrics: string; failures: string[] }) => Promise<void>,
+): Promise<void> {
+  const failures: string[] = [];
+  const server = await openStatusServer({
+    source: {
+      facts,
+      metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'weave_max_ips 1\n' }),
+    },
+    status: { host, port: 0 },
+    metrics: { host, port: 0 },
+    failed: (path) => failures.push(path),
+  });
+  try {
+    await body({
+      status: `http://${host}:${server.statusPort}`,
+      metrics: `http://${host}:${server.metricsPort}`,
+      failures,
+    });
+  } finally {
+    await server.close();
+  }
+}
+
+test('status server: every page, and readiness by status code', async () => {
+  let facts: StatusFacts = statusFacts;
+  await withServer(
+    () => facts,
+    async ({ status, metrics }) => {
+      for (const path of [
+        '/status',
+        '/status/peers',
+        '/status/connections',
+        '/status/ipam',
+        '/healthz',
+        '/readyz',
+      ]) {
+        const response = await fetch(status + path);
+        assert.equal(response.status, 200, path);
+        assert.equal(response.headers.get('content-type'), 'text/plain; charset=utf-8');
+        assert.notEqual(await response.text(), '');
+      }
+      const report: unknown = await (await fetch(`${status}/report?format=json`)).json();
+      assert.deepEqual(report, JSON.parse(JSON.stringify(statusFacts)));
+      const scraped = await fetch(`${metrics}/metrics`);
+      assert.equal(scraped.headers.get('content-type'), 'text/plain; version=0.0.4');
+      assert.equal(await scraped.text(), 'weave_max_ips 1\n');
+      // What the one address tells, the other does not.
+      assert.equal((await fetch(`${metrics}/status`)).status, 404);
+      assert.equal((await fetch(`${status}/metrics`)).status, 404);
+
+      facts = { ...statusFacts, notReady: ['no address block yet'] };
+      assert.equal((await fetch(`${status}/status`)).status, 503);
+      const ready = await fetch(`${status}/readyz`);
+      assert.deepEqual([ready.status, await ready.text()], [503, 'no address block yet\n']);
+      assert.equal((await fetch(`${status}/healthz`)).status, 200);
+    },
+  );
+});
+
+test('status server: reads only', async () => {
+  await withServer(
+    () => statusFacts,
+    async ({ status }) => {
+      for (const method of ['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']) {
+        const response = await fetch(`${status}/status`, { method });
+        assert.equal(response.status, 405, method);
+        assert.equal(response.headers.get('allow'), 'GET, HEAD');
+      }
+      const head = await fetch(`${status}/status`, { method: 'HEAD' });
+      assert.equal(head.status, 200);
+      assert.ok(Number(head.headers.get('content-length')) > 100);
+      assert.equal(await head.text(), '');
+    },
+  );
+});
+
+test('status server: a page that cannot be made is a 500 and is told', async () => {
+  await withServer(
+    () => {
+      throw new Error('broken');
+    },
+    async ({ status, failures }) => {
+      const response = await fetch(`${status}/status`);
+      assert.equal(response.status, 500);
+      assert.ok(!(await response.text()).includes('broken'));
+      assert.deepEqual(failures, ['/status']);
+    },
+  );
+});
+
+test('openStatusServer: an address in use is one clear error, and nothing stays open', async () => {
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(0, host, resolve));
+  const { port } = other.address() as AddressInfo; // as: it listens on TCP
+  await assert.rejects(
+    openStatusServer({
+      source: { facts: () => statusFacts, metrics: async () => ({ contentType: '', text: '' }) },
+      status: { host, port: 0 },
+      metrics: { host, port },
+      failed: () => undefined,
+    }),
+    {
+      code: 'EADDRINUSE',
+      message: new RegExp(`Cannot listen on 127\\.0\\.0\\.1:${port} \\(EADDRINUSE\\); stop`),
+    },
+  );
+  await new Promise((resolve) => other.close(resolve));
+});

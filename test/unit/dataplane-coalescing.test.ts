@@ -1,0 +1,280 @@
+// Coalescing by its one property: whatever is written, cut again, is exactly what arrived, in the order in which it arrived. And that valid
+// trains are merged, each rule on its own breaks a train, and a wrong checksum never gets mended.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Forwarding } from '../../agent/dataplane/forwarding.ts';
+import { Ingress } from '../../agent/dataplane/ingress.ts';
+import { DataplaneStats } from '../../agent/dataplane/stats.ts';
+import { WriteBatch } from '../../agent/dataplane/write-batch.ts';
+import { type Ipv4Packet, decodeIpv4Packet } from '../../proto/ipv4-packet.ts';
+import { type TcpSegment, decodeTcp } from '../../proto/tcp.ts';
+import { decodeVirtioNetHeader } from '../../proto/virtio-net.ts';
+import {
+  type TunWrite,
+  PEER_ADDRESS,
+  PEER_POD,
+  SELF_POD,
+  overlayFrame,
+  takeWrites,
+  tcpPacket,
+  testMemory,
+  threeNodes,
+  udpPacket,
+} from '../support/dataplane-rig.ts';
+import { randomBytes, randomInt, seededRandom, testSeed } from '../support/random.ts';
+
+const seed = testSeed();
+const INBOUND: Partial<Ipv4Packet> = { source: PEER_POD, destination: SELF_POD };
+
+function createRig(): { receive(packets: readonly Uint8Array[]): TunWrite[] } {
+  const memory = testMemory();
+  const batch = new WriteBatch(memory);
+  const writes: TunWrite[] = [];
+  const ingress = new Ingress(new Forwarding(threeNodes()), {
+    memory,
+    batch,
+    stats: new DataplaneStats(),
+    flush: () => void writes.push(...takeWrites(memory, batch)),
+    probe: () => false,
+  });
+  const area = memory.allocate(1 << 20);
+  return {
+    /** Each packet as a datagram of its own, all in one batch. */
+    receive(packets) {
+      let offset = area + 10;
+      for (const packet of packets) {
+        const datagram = overlayFrame(packet);
+        memory.bytes.set(datagram, offset);
+        ingress.accept({ offset, length: datagram.length, segmentBytes: 0, source: PEER_ADDRESS });
+        offset += datagram.length + 3;
+      }
+      ingress.finish();
+      writes.push(...takeWrites(memory, batch));
+      return writes.splice(0);
+    },
+  };
+}
+
+/** What the kernel makes of a write when it has to cut it (net/ipv4/tcp_offload.c), from the packet's meaning. */
+function cut({ header, packet }: TunWrite): Uint8Array[] {
+  const virtio = decodeVirtioNetHeader(header);
+  const ip = decodeIpv4Packet(packet);
+  assert.ok(virtio.ok && ip.ok);
+  if (virtio.value.segmentation === 0) return [packet];
+  const tcp = decodeTcp(ip.value.payload);
+  assert.ok(tcp.ok);
+  assert.equal(ip.value.payload.length + 20, packet.length);
+  const { gsoSize, headerLength, checksumStart, checksumOffset } = virtio.value;
+  assert.deepEqual(
+    [headerLength, checksumStart, checksumOffset],
+    [packet.length - tcp.value.payload.length, 20, 16],
+  );
+  const { payload, flags, sequence } = tcp.value;
+  assert.ok(payload.length > gsoSize);
+  const segments: Uint8Array[] = [];
+  for (let at = 0; at < payload.length; at += gsoSize) {
+    const isLast = at + gsoSize >= payload.length;
+    segments.push(
+      tcpPacket(
+        { ...ip.value, identification: (ip.value.identification + segments.length) & 0xffff },
+        {
+          ...tcp.value,
+          checksum: 0,
+          sequence: (sequence + at) % 2 ** 32,
+          flags: isLast ? flags : flags & ~0x09,
+          payload: payload.subarray(at, at + gsoSize),
+        },
+      ),
+    );
+  }
+  return segments;
+}
+
+interface Train {
+  readonly ip: Partial<Ipv4Packet>;
+  readonly tcp: Partial<TcpSegment>;
+  readonly size: number;
+  readonly count: number;
+  readonly last: number;
+}
+
+/** A valid train: `count` segments of `size`, then one of `last` (0 = none). */
+function trainOf({ ip, tcp, size, count, last }: Train, random: () => number): Uint8Array[] {
+  const packets: Uint8Array[] = [];
+  let sequence = tcp.sequence ?? 0;
+  for (let index = 0; index < count + (last > 0 ? 1 : 0); index++) {
+    const payload = randomBytes(random, index === count ? last : size);
+    const identification = ((ip.identification ?? 0) + index) & 0xffff;
+    packets.push(tcpPacket({ ...INBOUND, ...ip, identification }, { ...tcp, sequence, payload }));
+    sequence = (sequence + payload.length) % 2 ** 32;
+  }
+  return packets;
+}
+
+test(`coalescing: a valid train becomes one write, which cut again is the train (seed ${seed})`, () => {
+  const random = seededRandom(seed);
+  const rig = createRig();
+  for (let round = 0; round < 200; round++) {
+    const size = 2 + randomInt(random, 1000);
+    const train: Train = {
+      ip: {
+        typeOfService: randomInt(random, 256),
+        dontFragment: random() < 0.5,
+        identification: round % 2 === 0 ? 0xfff0 : randomInt(random, 65_536),
+        timeToLive: 1 + randomInt(random, 255),
+      },
+      tcp: {
+        sequence: round % 3 === 0 ? 2 ** 32 - randomInt(random, 3000) : randomInt(random, 2 ** 32),
+        flags: random() < 0.5 ? 0x10 : 0x50,
+        options: randomBytes(random, randomInt(random, 11) * 4),
+      },
+      size,
+      count: 2 + randomInt(random, 61),
+      last: random() < 0.5 ? 0 : 1 + randomInt(random, size - 1),
+    };
+    const packets = trainOf(train, random);
+    const writes = rig.receive(packets);
+    assert.equal(writes.length, 1, `round ${round}: ${JSON.stringify(train)}`);
+    assert.deepEqual(cut(writes[0]!), packets); // !: length 1
+  }
+});
+
+test('coalescing: a merge ends at 64 segments and at 65,535 bytes', () => {
+  const random = seededRandom(1);
+  const rig = createRig();
+  const common = { ip: { identification: 1 }, tcp: { sequence: 7 }, last: 0 };
+  for (const [size, count, expected] of [
+    [100, 130, 3],
+    [4000, 33, 3],
+  ] as const) {
+    const packets = trainOf({ ...common, size, count }, random);
+    const writes = rig.receive(packets);
+    assert.equal(writes.length, expected);
+    assert.deepEqual(writes.flatMap(cut), packets);
+  }
+});
+
+const SIZE = 200;
+const segment = (index: number, ip: Partial<Ipv4Packet> = {}, tcp: Partial<TcpSegment> = {}): Uint8Array =>
+  tcpPacket(
+    { ...INBOUND, identification: 100 + index, ...ip },
+    { sequence: 1000 + index * SIZE, payload: new Uint8Array(SIZE).fill(index), ...tcp },
+  );
+const damaged = (packet: Uint8Array): Uint8Array => {
+  const copy = packet.slice();
+  copy[copy.length - 1]! ^= 1; // !: not empty
+  return copy;
+};
+
+const BREAKS: readonly (readonly [what: string, second: Uint8Array])[] = [
+  ['another source port', segment(1, {}, { sourcePort: 9 })],
+  ['another destination', segment(1, { destination: SELF_POD - 1 } as Partial<Ipv4Packet>)],
+  ['a gap', segment(1, {}, { sequence: 1001 + SIZE })],
+  ['a repetition', segment(0, { identification: 101 })],
+  ['another acknowledgment', segment(1, {}, { acknowledgment: 3 })],
+  ['another window', segment(1, {}, { window: 501 })],
+  ['another DSCP', segment(1, { typeOfService: 4 })],
+  ['congestion experienced', segment(1, { typeOfService: 3 })],
+  ['another TTL', segment(1, { timeToLive: 62 })],
+  ['another DF', segment(1, { dontFragment: false })],
+  ['the same identification', segment(1, { identification: 100 })],
+  ['an identification ahead', segment(1, { identification: 102 })],
+  ['IPv4 options', segment(1, { options: new Uint8Array(4) })],
+  ['a fragment', segment(1, { moreFragments: true })],
+  ['TCP options', segment(1, {}, { options: new Uint8Array(4) })],
+  ['FIN', segment(1, {}, { flags: 0x11 })],
+  ['SYN', segment(1, {}, { flags: 0x12 })],
+  ['RST', segment(1, {}, { flags: 0x14 })],
+  ['URG', segment(1, {}, { flags: 0x30 })],
+  ['ECE', segment(1, {}, { flags: 0x50 })],
+  ['CWR', segment(1, {}, { flags: 0x90 })],
+  ['AE', segment(1, {}, { flags: 0x110 })],
+  ['no ACK', segment(1, {}, { flags: 0 })],
+  ['an urgent pointer', segment(1, {}, { urgentPointer: 1 })],
+  ['no payload', segment(1, {}, { payload: new Uint8Array(0) })],
+  ['a longer payload', segment(1, {}, { payload: new Uint8Array(SIZE + 1) })],
+  ['a wrong checksum', damaged(segment(1))],
+];
+
+test('coalescing: each difference alone keeps two segments apart', async (t) => {
+  const rig = createRig();
+  assert.equal(rig.receive([segment(0), segment(1)]).length, 1, 'without a difference they are merged');
+  for (const [what, second] of BREAKS) {
+    await t.test(what, () => {
+      const writes = rig.receive([segment(0), second]);
+      assert.deepEqual(
+        writes.map(({ packet }) => packet),
+        [segment(0), second],
+      );
+    });
+  }
+});
+
+test('coalescing: different TCP options of the same length keep apart', () => {
+  const withOption = (index: number, value: number): Uint8Array =>
+    segment(index, {}, { options: new Uint8Array([1, 1, 1, 1, 8, 10, 0, 0, 0, value, 0, 0]) });
+  assert.equal(createRig().receive([withOption(0, 1), withOption(1, 1)]).length, 1);
+  assert.equal(createRig().receive([withOption(0, 1), withOption(1, 2)]).length, 2);
+});
+
+test('coalescing: a wrong checksum in the first segment is not mended', () => {
+  const packets = [damaged(segment(0)), segment(1), segment(2)];
+  const writes = createRig().receive(packets);
+  assert.deepEqual(writes.flatMap(cut), packets);
+  assert.equal(writes.length, 2);
+});
+
+test('coalescing: PSH and a short segment end a train, the next begins another', () => {
+  const pushed = segment(1, {}, { flags: 0x18 });
+  assert.deepEqual(createRig().receive([segment(0), pushed, segment(2), segment(3)]).length, 2);
+  assert.deepEqual(createRig().receive([pushed, segment(2)]).length, 2);
+  const short = segment(1, {}, { payload: new Uint8Array(3) });
+  const after = segment(2, {}, { sequence: 1000 + SIZE + 3, payload: new Uint8Array(3) });
+  assert.equal(createRig().receive([segment(0), short, after]).length, 2);
+});
+
+test('coalescing: another packet in between keeps the order', () => {
+  const between = udpPacket(INBOUND, { payload: new Uint8Array(5) });
+  const packets = [segment(0), between, segment(1)];
+  assert.deepEqual(
+    createRig()
+      .receive(packets)
+      .map(({ packet }) => packet),
+    packets,
+  );
+});
+
+test(`coalescing: any sequence of segments comes out as it went in (seed ${seed})`, () => {
+  const random = seededRandom(seed);
+  const rig = createRig();
+  let merged = 0;
+  for (let round = 0; round < 400; round++) {
+    const packets: Uint8Array[] = [];
+    while (packets.length < 40) {
+      const size = 1 + randomInt(random, 300);
+      const train = trainOf(
+        {
+          ip: { identification: randomInt(random, 65_536) },
+          tcp: { sourcePort: 1 + randomInt(random, 2), sequence: randomInt(random, 2 ** 32) },
+          size,
+          count: 1 + randomInt(random, 12),
+          last: randomInt(random, size),
+        },
+        random,
+      );
+      if (random() < 0.5) {
+        const victim = train[randomInt(random, train.length)]!; // !: below the length
+        const broken = BREAKS[randomInt(random, BREAKS.length)]![1]; // !: below the length
+        if (random() < 0.3) victim.set(broken.subarray(20, 32), 20); // ports and numbers; the checksum is wrong then
+        else if (random() < 0.5) train.splice(randomInt(random, train.length), 0, broken);
+        else train.reverse();
+      }
+      packets.push(...train);
+    }
+    const writes = rig.receive(packets);
+    merged += packets.length - writes.length;
+    assert.deepEqual(writes.flatMap(cut), packets, `round ${round}`);
+  }
+  assert.ok(merged > 4000, `${merged} segments merged`);
+});

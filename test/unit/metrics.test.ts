@@ -1,0 +1,174 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+
+import { OTHER, createBusiestPeers } from '../../agent/telemetry/busiest-peers.ts';
+import { type Metrics, type MetricsSource, createMetrics } from '../../agent/telemetry/metrics.ts';
+import {
+  type ConnectionPeer,
+  connectionState,
+  createConnectionTracker,
+  peerRow,
+  statsSnapshot,
+} from '../../agent/telemetry/stats-reader.ts';
+import {
+  NO_PEER_ROW,
+  ROW_COLUMNS,
+  counterColumn,
+  dropColumn,
+  gaugeColumn,
+  statsIndex,
+} from '../../proto/dataplane-stats.ts';
+import { randomInt, seededRandom, testSeed } from '../support/random.ts';
+
+const INTERVAL = 1000;
+
+interface Rig {
+  readonly metrics: Metrics;
+  readonly values: Float64Array;
+  readonly set: (row: number, column: number, value: number) => void;
+  readonly peers: ConnectionPeer[];
+  readonly time: { now: number };
+  /** `name{labels}` → value. */
+  readonly scrape: () => Promise<Map<string, number>>;
+}
+
+function createRig(peerCount: number): Rig {
+  const values = new Float64Array((peerRow(peerCount) + 1) * ROW_COLUMNS);
+  const set = (row: number, column: number, value: number): void => {
+    values[statsIndex(row, column)] = value;
+  };
+  const peers = Array.from({ length: peerCount }, (_, slot) => ({
+    name: `node-${slot}`,
+    slot,
+    probes: true,
+  }));
+  const time = { now: 1_000_000 };
+  const tracker = createConnectionTracker({ probeIntervalMs: INTERVAL });
+  const source: MetricsSource = {
+    version: '0.1.0',
+    connections: () => tracker.observe(peers, statsSnapshot(values), time.now),
+    terminations: () => tracker.terminations(),
+    isEncrypted: () => false,
+    stats: () => statsSnapshot(values),
+    pool: () => ({ used: 4, free: 122, pendingAllocations: 1, pendingClaims: 0 }),
+    ownBlocks: () => ({ held: 2, fenced: 0, returning: 0 }),
+    rangeAddresses: () => 2 ** 20,
+    addressesOf: () => 128,
+    api: () => ({ isConnected: true, lastSyncAgeSeconds: 3.5 }),
+    snapshotAgeSeconds: () => undefined,
+    roleRestarts: () => ({ control: 1, dataplane: 0 }),
+  };
+  const metrics = createMetrics(source);
+  const scrape = async (): Promise<Map<string, number>> => {
+    const lines = (await metrics.render()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    return new Map(
+      lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.split(' ').at(-1))]),
+    );
+  };
+  return { metrics, values, set, peers, time, scrape };
+}
+
+test('metrics: promtool finds nothing to say', async (t) => {
+  const { metrics, set, time } = createRig(60);
+  for (let slot = 0; slot < 60; slot++) {
+    set(peerRow(slot), counterColumn('egress_bytes'), slot);
+    set(peerRow(slot), gaugeColumn('last_probe_answer_ms'), time.now);
+    set(peerRow(slot), gaugeColumn('probe_rtt_us'), 80);
+    set(peerRow(slot), dropColumn('vxlan_vni'), 1);
+  }
+  metrics.cniOperation({ verb: 'ADD', outcome: 'ok', seconds: 0.004 });
+  metrics.apiRequest({ verb: 'create', resource: 'addressblocks', code: '409' });
+  metrics.apiRelisted('peers');
+  metrics.repaired('bridge');
+  await metrics.render();
+  const text = await metrics.render();
+  assert.ok(!text.includes('weave_flows'));
+  const checked = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
+  if (checked.error !== undefined) return t.skip('promtool is not installed: apt-get install prometheus');
+  assert.equal(checked.stdout + checked.stderr, '');
+  assert.equal(checked.status, 0);
+});
+
+test("metrics: Weave's names with Weave's meaning", async () => {
+  const { set, peers, time, scrape } = createRig(3);
+  set(peerRow(0), gaugeColumn('last_probe_answer_ms'), time.now - 100);
+  set(peerRow(1), gaugeColumn('last_ingress_ms'), time.now - 3001);
+  const first = await scrape();
+  const state = (name: string): string => `weave_connections{state="${name}",type="vxlan",encryption=""}`;
+  assert.deepEqual(
+    ['established', 'pending', 'retrying', 'failed', 'connecting'].map((name) => first.get(state(name))),
+    [1, 1, 0, 1, 0],
+  );
+  assert.equal(first.get('weave_ips{state="local-used"}'), 4);
+  assert.equal(first.get('weave_max_ips'), 1_048_576);
+  assert.equal(first.get('weave_ipam_unreachable_count'), 128);
+  assert.equal(first.get('weave_ipam_unreachable_percentage'), (100 * 128) / 2 ** 20);
+  assert.equal(first.get('weave_ipam_pending_allocates'), 1);
+  assert.equal(first.get('weave_ipam_pending_claims'), 0);
+  assert.equal(first.get('weave_connection_terminations_total'), 0, 'it was down when we came');
+  assert.equal(first.get('weft_snapshot_age_seconds'), undefined);
+
+  time.now += 10_000;
+  assert.equal((await scrape()).get('weave_connection_terminations_total'), 1);
+  peers.splice(0, 1);
+  assert.equal((await scrape()).get('weave_connection_terminations_total'), 1, 'a node that left is none');
+});
+
+test('metrics: drops of no peer are there at 0, those of peers when there are any', async () => {
+  const { set, scrape } = createRig(2);
+  set(NO_PEER_ROW, dropColumn('unknown_sender'), 7);
+  set(peerRow(1), dropColumn('vxlan_vni'), 2);
+  const values = await scrape();
+  assert.equal(values.get('weft_dropped_packets_total{reason="unknown_sender",peer=""}'), 7);
+  assert.equal(values.get('weft_dropped_packets_total{reason="truncated",peer=""}'), 0);
+  assert.equal(values.get('weft_dropped_packets_total{reason="vxlan_vni",peer="node-1"}'), 2);
+  assert.equal(values.get('weft_dropped_packets_total{reason="vxlan_vni",peer="node-0"}'), undefined);
+});
+
+test('metrics: at most 50 peers have series of their own', async () => {
+  const { set, scrape } = createRig(200);
+  for (let slot = 0; slot < 200; slot++) set(peerRow(slot), counterColumn('egress_bytes'), 1000 + slot);
+  await scrape();
+  set(peerRow(3), counterColumn('egress_bytes'), 1003 + 5);
+  const values = await scrape();
+  const series = [...values.keys()].filter((key) => key.startsWith('weft_bytes_total{direction="egress"'));
+  assert.equal(series.length, 51);
+  assert.equal(values.get('weft_bytes_total{direction="egress",peer="node-199"}'), 1199);
+  assert.equal(values.get('weft_bytes_total{direction="egress",peer="other"}'), 5);
+});
+
+test('createBusiestPeers: no series ever goes down, however peers come, go and overtake each other', (t) => {
+  const seed = testSeed();
+  t.diagnostic(`seed ${seed}`);
+  const random = seededRandom(seed);
+  const busiest = createBusiestPeers(5);
+  const counters = new Map<string, number>();
+  let peers = Array.from({ length: 12 }, (_, slot) => ({ name: `n${slot}`, slot }));
+  let before = new Map<string, number>();
+  for (let step = 0; step < 2000; step++) {
+    for (const { name } of peers) {
+      if (random() < 0.5) counters.set(name, (counters.get(name) ?? 0) + randomInt(random, 1000));
+    }
+    if (random() < 0.02) peers = peers.filter(() => random() < 0.9);
+    const { named, other } = busiest.split(peers, (slot) => [counters.get(`n${slot}`) ?? 0]);
+    assert.ok(named.length <= 5);
+    const now = new Map(named.map(([name, [value = 0]]) => [name, value]));
+    if (other !== undefined) now.set(OTHER, other[0] ?? 0);
+    for (const [name, value] of now) assert.ok(value >= (before.get(name) ?? 0), `${name} went down`);
+    before = now;
+  }
+});
+
+test('connectionState: established, pending, failed', () => {
+  const values = new Float64Array((peerRow(0) + 1) * ROW_COLUMNS);
+  const stateAt = (nowMs: number, probes = true): string =>
+    connectionState(statsSnapshot(values), { slot: 0, probes, nowMs, probeIntervalMs: INTERVAL });
+  assert.equal(stateAt(10_000), 'pending');
+  values[statsIndex(peerRow(0), gaugeColumn('last_probe_answer_ms'))] = 10_000;
+  assert.equal(stateAt(13_000), 'established');
+  assert.equal(stateAt(13_001), 'failed');
+  values[statsIndex(peerRow(0), gaugeColumn('last_ingress_ms'))] = 12_000;
+  assert.equal(stateAt(13_001), 'established');
+  assert.equal(stateAt(99_999, false), 'established', 'a peer without probes');
+});
