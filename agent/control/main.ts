@@ -1,5 +1,6 @@
 // Control: the composition root. Restores what is known from disk and kernel, serves CNI requests, keeps the node's network, and follows
 // the API. Started by the keeper with the data plane's control channel as descriptor 3; ends when its standard input does.
+import { flushCompileCache } from 'node:module';
 import { join } from 'node:path';
 
 import { type Ipv4, formatCidr, formatIpv4 } from '../../proto/address.ts';
@@ -179,6 +180,7 @@ async function control(settings: Settings, log: Logger): Promise<void> {
     mtu,
   });
 
+  flushCompileCache(); // a process that is killed later would not
   stopOnEnd(async () => {
     clearInterval(looking);
     await cni?.close();

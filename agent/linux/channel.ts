@@ -1,6 +1,6 @@
 // Text datagrams between the roles of one agent: AF_UNIX SOCK_SEQPACKET pairs that the keeper makes. Writers never block: a message
 // that finds the queue full is dropped, and every message is only a hint to look at a file or to act once.
-import { Arena } from './arena.ts';
+import { Arena, type Region } from './arena.ts';
 import { check, libc } from './libc.ts';
 
 const AF_UNIX = 1;
@@ -8,6 +8,7 @@ const SOCK_SEQPACKET = 5;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
+const MESSAGE_BYTES = 64;
 
 /** Both ends, blocking, close-on-exec. */
 export function openChannel(): readonly [number, number] {
@@ -16,10 +17,11 @@ export function openChannel(): readonly [number, number] {
   return [pair.view.getInt32(0, true), pair.view.getInt32(4, true)];
 }
 
-/** Sends one datagram; false when the other end is gone or its queue is full. */
+let buffer: Region | undefined;
+
+/** Sends one datagram of at most 64 bytes; false when the other end is gone or its queue is full. */
 export function sendText(fd: number, text: string): boolean {
-  const bytes = new TextEncoder().encode(text);
-  const region = new Arena(1).allocate(bytes.length);
-  region.bytes.set(bytes);
-  return libc.send(fd, region.address, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL) === bytes.length;
+  buffer ??= new Arena(1).allocate(MESSAGE_BYTES);
+  const { written } = new TextEncoder().encodeInto(text, buffer.bytes);
+  return libc.send(fd, buffer.address, written, MSG_DONTWAIT | MSG_NOSIGNAL) === written;
 }

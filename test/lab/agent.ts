@@ -8,7 +8,6 @@ import { readRoleStates } from '../../agent/role-states.ts';
 import { runCommand, tryCommand } from './command.ts';
 import { condition, until } from './condition.ts';
 import { LAB_DIRECTORY } from './enclosure.ts';
-import { NETWORK_CONFIG, SHIM } from './pod.ts';
 import type { NodeNamespace } from './node-namespace.ts';
 import { type LabProcess, startProcess } from './process.ts';
 
@@ -74,12 +73,7 @@ export function createAgent(node: NodeNamespace, kubeconfig: string): Agent {
     url,
   ];
   const isReady = async (): Promise<boolean> =>
-    (
-      await tryCommand(node.place, [SHIM], {
-        stdin: JSON.stringify({ ...NETWORK_CONFIG, cniVersion: '1.1.0' }),
-        env: { CNI_COMMAND: 'STATUS', CNI_PATH: '/opt/cni/bin' },
-      })
-    ).status === 0;
+    (await tryCommand(node.place, curl(`${STATUS}/readyz`))).status === 0;
   return {
     logFile,
     running: () => keeper?.running() ?? false,

@@ -12,9 +12,9 @@ import { type FrameParts, forgeFrame } from '../lab/forged-frame.ts';
 import { VXLAN_PORT } from '../lab/kernel-node.ts';
 import { type Lab, type LabNode, createLab } from '../lab/lab.ts';
 import type { Pod } from '../lab/pod.ts';
-import type { Endpoint } from '../lab/probe/endpoint.ts';
-import { openEndpoint } from '../lab/probe/endpoint.ts';
-import { ENCLOSURE } from '../lab/command.ts';
+import { type Endpoint, openEndpoint } from '../lab/probe/endpoint.ts';
+import type { AgentEnvironment } from '../lab/agent.ts';
+import { ENCLOSURE, runCommand } from '../lab/command.ts';
 import { pingFrom } from '../lab/reachability.ts';
 
 await enterEnclosure();
@@ -186,16 +186,28 @@ const REFUSED_RANGES = [
   ['172.31.0.0/16', /Cannot use IPALLOC_RANGE="172\.31\.0\.0\/16": it overlaps the node's own address/],
 ] as const;
 
+const refusingNode = async (): Promise<LabNode> =>
+  lab.nodes.find(({ name }) => name === 'refusing') ?? lab.addNode('refusing', { start: false });
+
+/** Starts an agent that must refuse: exit code 1, one error line, and no interface or table of ours. */
+async function expectRefusal(node: LabNode, environment: AgentEnvironment, sentence: RegExp): Promise<void> {
+  const { code, log } = await node.agent.startAndEnd(environment);
+  assert.equal(code, 1, log);
+  const errors = log.split('\n').filter((line) => line.includes('"level":"error"'));
+  assert.equal(errors.length, 1, log);
+  assert.match((JSON.parse(errors[0] ?? '{}') as { msg: string }).msg, sentence); // as: the log's own format
+  const left = await runCommand(node.namespace.place, ['sh', '-c', 'ip -o link; nft list tables']);
+  assert.doesNotMatch(left, /weave|weft0: <POINTOPOINT|table/);
+}
+
 for (const [range, sentence] of REFUSED_RANGES) {
   test(`IPALLOC_RANGE=${range} gives one clear error and nothing half-made`, async () => {
-    const node =
-      lab.nodes.find(({ name }) => name === 'refusing') ?? (await lab.addNode('refusing', { start: false }));
-    const { code, log } = await node.agent.startAndEnd({ IPALLOC_RANGE: range });
-    assert.equal(code, 1);
-    const errors = log.split('\n').filter((line) => line.includes('"level":"error"'));
-    assert.equal(errors.length, 1, log);
-    assert.match(JSON.parse(errors[0] ?? '{}').msg, sentence);
-    const links = await lab.endpoint(node.namespace).then(() => node.namespace.path('/sys/class/net'));
-    assert.ok(links.length > 0);
+    await expectRefusal(await refusingNode(), { IPALLOC_RANGE: range }, sentence);
   });
 }
+
+test('an interface of another program under our name gives one clear error that names the remedy', async () => {
+  const node = await refusingNode();
+  await runCommand(node.namespace.place, ['ip', 'link', 'add', 'weft0', 'type', 'bridge']);
+  await expectRefusal(node, {}, /weft0.*(delete|remove)/);
+});

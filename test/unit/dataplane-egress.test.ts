@@ -212,6 +212,17 @@ test('Egress: a partial checksum is completed; UDP never gets 0', () => {
   }
 });
 
+test('Egress: a UDP checksum that comes out as 0 is sent as 0xffff', () => {
+  const before = udpPacket({}, { payload: new Uint8Array(4) });
+  const zero = udpPacket({}, { payload: new Uint8Array([before[26]!, before[27]!, 0, 0]) }); // !: the checksum field
+  assert.deepEqual([...zero.subarray(26, 28)], [0xff, 0xff]);
+  const read = withVirtio(
+    { needsChecksum: true, checksumStart: 20, checksumOffset: 6 },
+    pseudoHeaderField(zero),
+  );
+  assert.deepEqual(createRig().send(read).trains[0]?.segments[0]?.slice(22), zero);
+});
+
 /** The packet with its checksum field as the stack leaves it to the device. */
 function pseudoHeaderField(packet: Uint8Array): Uint8Array {
   const copy = packet.slice();

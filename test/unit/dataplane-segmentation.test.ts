@@ -11,6 +11,7 @@ import type { Ipv4Packet } from '../../proto/ipv4-packet.ts';
 import type { TcpSegment } from '../../proto/tcp.ts';
 import {
   type SentTrain,
+  OTHER_PEER_SLOT,
   PEER_MAC,
   PEER_SLOT,
   SELF_MAC,
@@ -205,6 +206,17 @@ test('Egress: small packets of one size to one peer share a train, a longer one 
     [3, 1, 1],
   );
   assert.deepEqual(checkTrains(trains), packets.map(framed));
+});
+
+test('Egress: packets of one size to two peers never share a train', () => {
+  const memory = testMemory();
+  const batch = new SendBatch(memory);
+  const first = batch.place(3, 2 + PEER_SLOT, 100);
+  batch.headers(first, 64, 22);
+  batch.payload(first, 128, 78);
+  assert.equal(batch.place(3, 2 + PEER_SLOT, 100), first);
+  assert.notEqual(batch.place(3, 2 + OTHER_PEER_SLOT, 100), first);
+  assert.notEqual(batch.place(4, 2 + PEER_SLOT, 100), first);
 });
 
 test('Egress: a full batch is sent and the rest follows, in order', () => {
