@@ -36,10 +36,11 @@ fi
 # --- Debian packages, by the command that they bring -----------------------------------------------------------------------------
 has() { command -v "$1" >/dev/null 2>&1; }
 PATH=$PATH:/usr/sbin:/sbin
-missing=''
 need() { has "$1" || missing="$missing $2"; }
-need npm npm
-if [ "$profile" != check ]; then
+find_missing() {
+  missing=''
+  need npm npm
+  [ "$profile" != check ] || return 0
   need gcc gcc
   need make make
   [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
@@ -52,12 +53,12 @@ if [ "$profile" != check ]; then
   need iperf3 iperf3
   need curl curl
   need kubectl kubernetes-client
-fi
-if [ "$profile" = test ]; then
+  [ "$profile" = test ] || return 0
   need tcpdump tcpdump
   need ethtool ethtool
   need promtool prometheus
-fi
+}
+find_missing
 
 # Packages may start services (prometheus does). This policy forbids it for as long as this script lives, and no longer even if it is killed.
 policy=/usr/sbin/policy-rc.d
@@ -95,6 +96,8 @@ if [ -n "$missing" ]; then
     has systemctl && systemctl --quiet disable prometheus.service >/dev/null 2>&1 || true
     ;;
   esac
+  find_missing
+  [ -z "$missing" ] || refuse "Cannot go on: apt-get ran, but these packages did not bring their commands:$missing"
 fi
 
 # --- npm packages, from the lockfile ------------------------------------------------------------------------------------------
