@@ -1,7 +1,7 @@
 // The agent's first process. It opens the TUN device and the tunnel's sockets, keeps them open, and starts control and the data plane
 // with them; when one dies the descriptors and what is queued in them stay, and a warm spare or a new process goes on.
 // It never parses a packet and never talks to the API. Invariant: the descriptors close only when the agent as a whole ends.
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { cidrContains, formatCidr, formatIpv4 } from '../proto/address.ts';
@@ -54,6 +54,7 @@ function resolveNodeIp(settings: Settings): Settings & { nodeIp: NonNullable<Set
 function keep(settings: ReturnType<typeof resolveNodeIp>, log: Logger): void {
   mkdirSync(settings.runDirectory, { recursive: true, mode: 0o700 });
   createSharedFile(join(settings.runDirectory, 'dataplane.stats'), STATS_BYTES);
+  rmSync(join(settings.runDirectory, 'dataplane.in-flight'), { force: true }); // of an agent that is gone, and long out of date
   const tun = openTun({ name: TUN_NAME });
   const receive = openReceiveSocket({ address: settings.nodeIp, port: settings.port });
   const send = Array.from({ length: SEND_SOCKETS }, () => openSendSocket({ address: settings.nodeIp }));

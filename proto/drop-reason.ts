@@ -1,5 +1,6 @@
-// The closed list of reasons for which the data plane refuses a packet. Each has a counter per peer (dataplane-stats.ts), a value of
-// the `reason` label of weft_dropped_packets_total, and a line in docs/operations.md; a test holds the three together.
+// The closed lists of reasons for which a packet is refused: by the data plane, which counts per peer (dataplane-stats.ts), and by the
+// node's nftables rules, which count in a counter object of the reason's name. Each is a value of the `reason` label of
+// weft_dropped_packets_total and has a line in docs/operations.md; tests hold them together.
 
 export const DROP_REASONS = [
   // Egress: from the TUN.
@@ -27,3 +28,17 @@ export const DROP_REASONS = [
 ] as const;
 
 export type DropReason = (typeof DROP_REASONS)[number];
+
+export const FIREWALL_REASONS = [
+  'unknown_sender', // to the tunnel's port from an address that is no peer's: the data plane's reason, found out earlier
+  'pod_to_tunnel', // a pod sends to the tunnel's port of a node
+  'process_to_tunnel', // an unprivileged process of the node sends to the tunnel's port of a node
+  'pod_spoofed', // a pod sends with a MAC or IPv4 address that is not its own, or neither IPv4 nor ARP
+  'pod_ipv6', // a pod sends IPv6
+] as const;
+
+export type FirewallReason = (typeof FIREWALL_REASONS)[number];
+
+export type RefusalReason = DropReason | FirewallReason;
+/** All of them, each once. */
+export const REFUSAL_REASONS: readonly RefusalReason[] = [...new Set([...DROP_REASONS, ...FIREWALL_REASONS])];

@@ -1,9 +1,10 @@
-// nf_tables over nfnetlink (linux/netfilter/nf_tables.h): elements of a set with a concatenated key, and the ruleset's generation.
+// nf_tables over nfnetlink (linux/netfilter/nf_tables.h): elements of a set with a concatenated key, counter objects, the generation.
 // struct nfgenmsg: | family | version 0 | resource id, network order |. Changes travel in one datagram between a batch's begin and
 // end and take effect together or not at all. Each part of a concatenated key is padded to 4 bytes.
 import { type Decoded, decoded, refused } from './decoded.ts';
 import {
   type Attribute,
+  type Attributes,
   decodeAttributes,
   encodeMessage,
   NLM_F_ACK,
@@ -12,6 +13,7 @@ import {
   nest,
   raw,
   text,
+  u32be,
 } from './netlink.ts';
 
 const NFGENMSG_BYTES = 4;
@@ -23,6 +25,8 @@ export const NFT_MSG_NEWSETELEM: number = nftMessage(12);
 const NFT_MSG_GETSETELEM = nftMessage(13);
 const NFT_MSG_DELSETELEM = nftMessage(14);
 const NFT_MSG_GETGEN = nftMessage(16);
+export const NFT_MSG_NEWOBJ: number = nftMessage(18);
+const NFT_MSG_GETOBJ = nftMessage(19);
 
 const NFTA_SET_ELEM_LIST_TABLE = 1;
 const NFTA_SET_ELEM_LIST_SET = 2;
@@ -31,7 +35,15 @@ const NFTA_LIST_ELEM = 1;
 const NFTA_SET_ELEM_KEY = 1;
 const NFTA_DATA_VALUE = 1;
 const NFTA_GEN_ID = 1;
+const NFTA_OBJ_TABLE = 1;
+const NFTA_OBJ_NAME = 2;
+const NFTA_OBJ_TYPE = 3;
+const NFTA_OBJ_DATA = 4;
+const NFT_OBJECT_COUNTER = 1;
+const NFTA_COUNTER_PACKETS = 2;
 
+const NFPROTO_UNSPEC = 0;
+export const NFPROTO_INET = 1;
 export const NFPROTO_BRIDGE = 7;
 
 /** A list of elements is one attribute, whose length has 16 bits. */
@@ -95,10 +107,19 @@ export const dumpSetElements = (set: NftSet): Uint8Array =>
     attributes: setName(set),
   });
 
+/** The counter objects of the tables of that name, of every family. No table is no error: there are none. */
+export const dumpCounters = (table: string): Uint8Array =>
+  encodeMessage({
+    type: NFT_MSG_GETOBJ,
+    flags: NLM_F_DUMP,
+    header: header(NFPROTO_UNSPEC),
+    attributes: [text(NFTA_OBJ_TABLE, table), u32be(NFTA_OBJ_TYPE, NFT_OBJECT_COUNTER)],
+  });
+
 export const getGeneration = (): Uint8Array =>
   encodeMessage({ type: NFT_MSG_GETGEN, flags: NLM_F_ACK, header: header(0), attributes: [] });
 
-export type NftRefusal = 'truncated' | 'malformed';
+export type NftRefusal = 'truncated' | 'malformed' | 'not_a_counter';
 
 /** The payload of an NFT_MSG_NEWSETELEM of a dump: the keys it lists. */
 export function decodeSetElements(payload: Uint8Array): Decoded<readonly Uint8Array[], NftRefusal> {
@@ -114,6 +135,34 @@ export function decodeSetElements(payload: Uint8Array): Decoded<readonly Uint8Ar
     keys.push(key);
   }
   return decoded(keys);
+}
+
+export interface NftCounter {
+  readonly family: number;
+  readonly table: string;
+  readonly name: string;
+  readonly packets: number;
+}
+
+function u64be(attributes: Attributes | undefined, type: number): number | undefined {
+  const value = attributes?.bytes(type, 8);
+  if (value === undefined) return undefined;
+  return Number(new DataView(value.buffer, value.byteOffset, value.byteLength).getBigUint64(0));
+}
+
+/** The payload of an NFT_MSG_NEWOBJ. Counts are exact to 2^53. */
+export function decodeCounter(payload: Uint8Array): Decoded<NftCounter, NftRefusal> {
+  const family = payload[0];
+  if (family === undefined || payload.length < NFGENMSG_BYTES) return refused('truncated');
+  const decodedAttributes = decodeAttributes(payload.subarray(NFGENMSG_BYTES));
+  if (!decodedAttributes.ok) return refused('malformed');
+  const attributes = decodedAttributes.value;
+  if (attributes.u32be(NFTA_OBJ_TYPE) !== NFT_OBJECT_COUNTER) return refused('not_a_counter');
+  const table = attributes.text(NFTA_OBJ_TABLE);
+  const name = attributes.text(NFTA_OBJ_NAME);
+  const packets = u64be(attributes.nested(NFTA_OBJ_DATA), NFTA_COUNTER_PACKETS);
+  if (table === undefined || name === undefined || packets === undefined) return refused('malformed');
+  return decoded({ family, table, name, packets });
 }
 
 /** The payload of an NFT_MSG_NEWGEN: a number that every change of any program's tables in the namespace raises. */

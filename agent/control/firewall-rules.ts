@@ -1,7 +1,8 @@
 // The nftables tables of a node as data: `inet weft` (the tunnel's guard, masquerade) and `bridge weft` (anti-spoof on the pods' ports).
 // Pure. Fail closed: with an empty set of peers nobody reaches the tunnel, with an empty set of pods no pod sends.
-// `bridge weft` never loses its set of pods by an update; `inet weft` is replaced whole. JSON as in libnftables-json(5).
+// An update replaces chains and peers, never the counters of refused packets or the set of pods. JSON as in libnftables-json(5).
 import { type Cidr, formatIpv4, type Ipv4 } from '../../proto/address.ts';
+import { FIREWALL_REASONS, type FirewallReason } from '../../proto/drop-reason.ts';
 
 export interface FirewallDesired {
   readonly range: Cidr;
@@ -11,9 +12,25 @@ export interface FirewallDesired {
   readonly masquerade: boolean;
 }
 
+/** What the tables have already. */
+export interface PresentObjects {
+  readonly inetChains: readonly string[];
+  readonly inetSets: readonly string[];
+  readonly bridgeChains: readonly string[];
+}
+
+type Family = 'inet' | 'bridge';
 type Json = Readonly<Record<string, unknown>>;
 
-const NAME = 'weft';
+export const FIREWALL_TABLE: string = 'weft';
+/** In which table a reason's counter is. */
+export const COUNTER_FAMILIES: Readonly<Record<FirewallReason, Family>> = {
+  unknown_sender: 'inet',
+  pod_to_tunnel: 'inet',
+  process_to_tunnel: 'inet',
+  pod_spoofed: 'bridge',
+  pod_ipv6: 'bridge',
+};
 const PRIORITY_RAW = -300;
 const PRIORITY_FILTER = 0;
 const PRIORITY_SOURCE_NAT = 100;
@@ -25,8 +42,8 @@ const meta = (key: string): Json => ({ meta: { key } });
 const prefix = ({ base, prefixLength }: Cidr): Json => ({
   prefix: { addr: formatIpv4(base), len: prefixLength },
 });
-const counter: Json = { counter: { packets: 0, bytes: 0 } };
 const drop: Json = { drop: null };
+const refuse = (reason: FirewallReason): readonly Json[] => [{ counter: reason }, drop];
 const accept: Json = { accept: null };
 const notrack: Json = { notrack: null };
 
@@ -78,7 +95,7 @@ function inetChains(desired: FirewallDesired): readonly Chain[] {
   const tunnel = match(field('udp', 'dport'), desired.tunnelPort);
   const podsNeverTunnel: Rule = {
     comment: 'pods never reach a tunnel: masquerade would make them a valid peer',
-    does: [fromPods, tunnel, toPeers, counter, drop],
+    does: [fromPods, tunnel, toPeers, ...refuse('pod_to_tunnel')],
   };
   const filter = (hook: string): Chain => ({
     name: hook,
@@ -98,7 +115,12 @@ function inetChains(desired: FirewallDesired): readonly Chain[] {
         podsNeverTunnel,
         {
           comment: 'only peers reach the tunnel',
-          does: [tunnel, toThisNode, match(field('ip', 'saddr'), '@peers', '!='), counter, drop],
+          does: [
+            tunnel,
+            toThisNode,
+            match(field('ip', 'saddr'), '@peers', '!='),
+            ...refuse('unknown_sender'),
+          ],
         },
         {
           comment: 'the tunnel is not tracked',
@@ -123,9 +145,10 @@ function inetChains(desired: FirewallDesired): readonly Chain[] {
       rules: [
         {
           comment: 'only the agent sends to a tunnel',
-          does: [tunnel, toPeers, match(meta('skuid'), 0, '!='), counter, drop],
+          does: [tunnel, toPeers, match(meta('skuid'), 0, '!='), ...refuse('process_to_tunnel')],
         },
         {
+          // The node's own message, so no refused packet.
           comment: 'a redirected pod would answer past conntrack',
           does: [match(meta('oifname'), 'weave'), match(field('icmp', 'type'), 'redirect'), drop],
         },
@@ -174,8 +197,8 @@ const bridgeChains: readonly Chain[] = [
           accept,
         ],
       },
-      { comment: 'no IPv6 yet', does: [match(field('ether', 'type'), 'ip6'), counter, drop] },
-      { comment: 'forged', does: [counter, drop] },
+      { comment: 'no IPv6 yet', does: [match(field('ether', 'type'), 'ip6'), ...refuse('pod_ipv6')] },
+      { comment: 'forged', does: refuse('pod_spoofed') },
     ],
   },
   {
@@ -185,6 +208,7 @@ const bridgeChains: readonly Chain[] = [
     priority: PRIORITY_RAW,
     rules: [
       {
+        // Copies of a broadcast that the gateway gets too, so no refused packets.
         comment: 'a pod asks only the gateway: everything is routed',
         does: [
           match(meta('iifname'), POD_PORTS),
@@ -198,50 +222,61 @@ const bridgeChains: readonly Chain[] = [
 ];
 
 /** The chain with its rules. */
-function addChain(family: string, { name, type, hook, priority, rules }: Chain): readonly Json[] {
-  const chain = { family, table: NAME, name, type, hook, prio: priority, policy: 'accept' };
+function addChain(family: Family, { name, type, hook, priority, rules }: Chain): readonly Json[] {
+  const chain = { family, table: FIREWALL_TABLE, name, type, hook, prio: priority, policy: 'accept' };
   const added = rules.map(({ comment, does }) => ({
-    add: { rule: { family, table: NAME, chain: name, comment, expr: does } },
+    add: { rule: { family, table: FIREWALL_TABLE, chain: name, comment, expr: does } },
   }));
   return [{ add: { chain } }, ...added];
 }
 
-/** Makes sure that there is no such chain, with whatever hook: a plain add changes nothing of one that exists. */
-function removeChain(family: string, { name }: Chain): readonly Json[] {
-  const chain = { family, table: NAME, name };
-  return [{ add: { chain } }, { flush: { chain } }, { delete: { chain } }];
+function removeChains(family: Family, names: readonly string[]): readonly Json[] {
+  return [
+    // All rules first: one may jump to a chain, or look into a set, that goes.
+    { flush: { table: { family, name: FIREWALL_TABLE } } },
+    ...names.flatMap((name) => {
+      const chain = { family, table: FIREWALL_TABLE, name };
+      // Adding before deleting: deleting what is not there any more would fail the transaction.
+      return [{ add: { chain } }, { delete: { chain } }];
+    }),
+  ];
 }
 
-const peerElements = (peers: readonly Ipv4[]): readonly Json[] =>
-  peers.length === 0
-    ? []
-    : [{ add: { element: { family: 'inet', table: NAME, name: 'peers', elem: peers.map(formatIpv4) } } }];
+/** One that exists keeps its count. */
+const addCounters = (family: Family): readonly Json[] =>
+  FIREWALL_REASONS.filter((reason) => COUNTER_FAMILIES[reason] === family).map((name) => ({
+    add: { counter: { family, table: FIREWALL_TABLE, name } },
+  }));
 
-/** Both tables anew; the set of pods keeps its elements where it exists. */
-export function firewallCommands(desired: FirewallDesired): readonly Json[] {
-  const inet = { family: 'inet', name: NAME };
-  const bridge = { family: 'bridge', name: NAME };
+/** Both tables as they should be, whatever they were; the pods and the counters stay where they exist. */
+export function firewallCommands(desired: FirewallDesired, present: PresentObjects): readonly Json[] {
+  const ofInet = { family: 'inet', table: FIREWALL_TABLE };
+  const peers = { ...ofInet, name: 'peers', type: 'ipv4_addr' };
+  const pods = {
+    family: 'bridge',
+    table: FIREWALL_TABLE,
+    name: 'pods',
+    type: ['ifname', 'ether_addr', 'ipv4_addr'],
+  };
   return [
-    // Adding before deleting: deleting what is not there would fail the transaction.
-    { add: { table: inet } },
-    { delete: { table: inet } },
-    { add: { table: inet } },
-    { add: { set: { family: 'inet', table: NAME, name: 'peers', type: 'ipv4_addr' } } },
-    ...peerElements(desired.peerAddresses),
+    { add: { table: { family: 'inet', name: FIREWALL_TABLE } } },
+    ...addCounters('inet'),
+    ...removeChains('inet', present.inetChains),
+    ...present.inetSets.map((name) => ({ delete: { set: { ...ofInet, name } } })),
+    { add: { set: peers } },
+    ...peerCommands(desired.peerAddresses),
     ...inetChains(desired).flatMap((chain) => addChain('inet', chain)),
-    { add: { table: bridge } },
-    {
-      add: {
-        set: { family: 'bridge', table: NAME, name: 'pods', type: ['ifname', 'ether_addr', 'ipv4_addr'] },
-      },
-    },
-    ...bridgeChains.flatMap((chain) => removeChain('bridge', chain)),
+    { add: { table: { family: 'bridge', name: FIREWALL_TABLE } } },
+    ...addCounters('bridge'),
+    { add: { set: pods } },
+    ...removeChains('bridge', present.bridgeChains),
     ...bridgeChains.flatMap((chain) => addChain('bridge', chain)),
   ];
 }
 
-/** The peers alone, keeping the rules' counters. */
-export const peerCommands = (peers: readonly Ipv4[]): readonly Json[] => [
-  { flush: { set: { family: 'inet', table: NAME, name: 'peers' } } },
-  ...peerElements(peers),
-];
+/** The peers alone, leaving the rules. */
+export function peerCommands(peers: readonly Ipv4[]): readonly Json[] {
+  const set = { family: 'inet', table: FIREWALL_TABLE, name: 'peers' };
+  if (peers.length === 0) return [{ flush: { set } }];
+  return [{ flush: { set } }, { add: { element: { ...set, elem: peers.map(formatIpv4) } } }];
+}

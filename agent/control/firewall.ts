@@ -4,7 +4,12 @@ import { isDeepStrictEqual } from 'node:util';
 
 import type { Nft, NftCommand } from '../linux/nft.ts';
 import { OperationError } from '../operation-error.ts';
-import { type FirewallDesired, firewallCommands, peerCommands } from './firewall-rules.ts';
+import {
+  type FirewallDesired,
+  firewallCommands,
+  type PresentObjects,
+  peerCommands,
+} from './firewall-rules.ts';
 
 export interface Firewall {
   /** Idempotent; what was made, changed or restored, in words. Throws OperationError: NFT_MISSING, NFT_REFUSED. */
@@ -25,14 +30,14 @@ const TABLES = [
   ['bridge', 'weft'],
 ] as const;
 
-/** Without what changes by itself: handles, counts, and the pods, whose elements pod-guard.ts keeps. */
+/** Without handles, which change by themselves. */
 function essence(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(essence);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
     Object.entries(value)
       .filter(([key]) => key !== 'handle')
-      .map(([key, inside]) => [key, key === 'counter' ? null : essence(inside)]),
+      .map(([key, inside]) => [key, essence(inside)]),
   );
 }
 
@@ -50,9 +55,12 @@ function addToListing(listing: Map<string, unknown>, object: NftCommand): void {
     if (kind === 'rule') {
       const rules = listing.get(label);
       listing.set(label, [...(Array.isArray(rules) ? rules : []), expr]);
+    } else if (kind === 'counter') {
+      listing.set(label, {}); // counts by itself
     } else if (kind === 'set' && name !== 'pods') {
       listing.set(label, { ...rest, elem: sortedElements(elem) });
     } else {
+      // Also the pods: their elements are pod-guard.ts's.
       listing.set(label, rest);
     }
   }
@@ -65,6 +73,20 @@ async function readListing(nft: Nft): Promise<Listing> {
   }
   return listing;
 }
+
+/** Names of the objects of a kind in a table, such as "inet weft". */
+function namesIn(listing: Listing, kind: string, table: string): readonly string[] {
+  const start = `${kind} "${table} `;
+  return [...listing.keys()]
+    .filter((label) => label.startsWith(start))
+    .map((label) => label.slice(start.length, -1));
+}
+
+const presentObjects = (listing: Listing): PresentObjects => ({
+  inetChains: namesIn(listing, 'chain', 'inet weft'),
+  inetSets: namesIn(listing, 'set', 'inet weft'),
+  bridgeChains: namesIn(listing, 'chain', 'bridge weft'),
+});
 
 /** `verb` for what is there but different. A table that is made is one line, without what is in it. */
 function differences(before: Listing, after: Listing, verb: 'changed' | 'restored'): readonly string[] {
@@ -111,7 +133,9 @@ export function createFirewall({ nft, generation }: FirewallPorts): Firewall {
       }
       const onlyPeers =
         intact && isDeepStrictEqual(withoutPeers(desired), applied && withoutPeers(applied.desired));
-      await nft.apply(onlyPeers ? peerCommands(desired.peerAddresses) : firewallCommands(desired));
+      await nft.apply(
+        onlyPeers ? peerCommands(desired.peerAddresses) : firewallCommands(desired, presentObjects(before)),
+      );
       const seen = generation();
       const listing = await readListing(nft);
       if (listing.size === 0) {

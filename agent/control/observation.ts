@@ -5,13 +5,14 @@ import { join } from 'node:path';
 
 import { type Cidr, cidrSize, formatCidr, formatIpv4, formatMac } from '../../proto/address.ts';
 import { blockCount } from '../../proto/address.ts';
-import { DROP_REASONS } from '../../proto/drop-reason.ts';
+import { NO_PEER_ROW, SELF_ROW } from '../../proto/dataplane-stats.ts';
 import { PROBE_INTERVAL_MS } from '../../proto/probe.ts';
 import type { LoggedAddressPool } from '../ipam/address-pool.ts';
 import { readRoleStates } from '../role-states.ts';
 import type { Settings } from '../settings.ts';
-import type { Logger } from '../telemetry/logger.ts';
+import { type Logger, errorFields } from '../telemetry/logger.ts';
 import { type Metrics, createMetrics } from '../telemetry/metrics.ts';
+import { type FirewallRefusals, refusalTotals } from '../telemetry/refusal-totals.ts';
 import {
   type Connection,
   type StatsSnapshot,
@@ -21,6 +22,7 @@ import {
 } from '../telemetry/stats-reader.ts';
 import type { ClusterLink } from './cluster-link.ts';
 import type { ClusterView } from './cluster-view.ts';
+import { openFirewallCounters } from './firewall-counters.ts';
 import { SNAPSHOT_FILE } from './snapshot.ts';
 import type { IpamFacts, PeerStatus, StatusFacts } from './status-facts.ts';
 import type { StatusSource } from './status-server.ts';
@@ -76,6 +78,15 @@ export function createObservation(options: ObservationOptions): Observation {
     const slots = [...options.view().reachable.values()].map(({ slot }) => slot);
     return readStats(statsPath, Math.max(0, ...slots));
   };
+  const firewallCounters = openFirewallCounters();
+  const firewallRefusals = (): FirewallRefusals => {
+    try {
+      return firewallCounters.read();
+    } catch (error) {
+      log.warn('status_failed', 'Cannot count the packets that nftables refused', errorFields(error));
+      return new Map();
+    }
+  };
   const observe = (): readonly Connection[] => {
     const snapshot = stats();
     if (snapshot === undefined) return tracker.current();
@@ -101,6 +112,7 @@ export function createObservation(options: ObservationOptions): Observation {
     terminations: () => tracker.terminations(),
     isEncrypted: () => false,
     stats,
+    firewallRefusals,
     pool: () => ({
       ...pool.usage(),
       pendingAllocations: pool.pendingAllocations(),
@@ -119,6 +131,12 @@ export function createObservation(options: ObservationOptions): Observation {
     const view = options.view();
     const identity = options.link().identity();
     const snapshot = stats();
+    const peerRows = [...view.reachable.values()].map(({ slot }) => peerRow(slot));
+    const refusals = {
+      stats: snapshot,
+      rows: [NO_PEER_ROW, SELF_ROW, ...peerRows],
+      firewall: firewallRefusals(),
+    };
     const startedMs = snapshot?.process('started_ms') ?? 0;
     const aged = (timed: Timed | undefined): { text: string; ageSeconds: number } | undefined =>
       timed && { text: timed.text, ageSeconds: (nowMs - timed.atMs) / 1000 };
@@ -146,8 +164,8 @@ export function createObservation(options: ObservationOptions): Observation {
         processId: snapshot?.process('process_id') ?? 0,
         generation: snapshot?.process('generation') ?? 0,
         upSeconds: startedMs === 0 ? undefined : (nowMs - startedMs) / 1000,
-        drops: snapshot === undefined ? {} : dropTotals(snapshot, view),
       },
+      drops: Object.fromEntries([...refusalTotals(refusals)].filter(([, count]) => count > 0)),
       roles: roles(),
       repairs: { count: repairs, last: aged(lastRepair) },
       lastError: aged(lastError),
@@ -252,13 +270,4 @@ function peerStatuses(options: {
       },
     ];
   });
-}
-
-function dropTotals(snapshot: StatsSnapshot, view: ClusterView): Readonly<Record<string, number>> {
-  const rows = [0, 1, ...[...view.reachable.values()].map(({ slot }) => peerRow(slot))];
-  const totals = DROP_REASONS.map((reason): [string, number] => [
-    reason,
-    rows.reduce((sum, row) => sum + snapshot.drops(row, reason), 0),
-  ]);
-  return Object.fromEntries(totals.filter(([, count]) => count > 0));
 }

@@ -1,4 +1,5 @@
 // What the status pages tell: facts, as plain values, that control fills in. Times are ages, so that a page needs no clock.
+import type { RefusalReason } from '../../proto/drop-reason.ts';
 import type { ConnectionState } from '../telemetry/stats-reader.ts';
 
 export interface StatusFacts {
@@ -32,9 +33,9 @@ export interface StatusFacts {
     readonly processId: number;
     readonly generation: number;
     readonly upSeconds: number | undefined;
-    /** Of all peers together, by reason; those above 0. */
-    readonly drops: Readonly<Record<string, number>>;
   };
+  /** Refused packets by reason, of all peers together, by the data plane and by the nftables rules; those above 0. */
+  readonly drops: Readonly<Partial<Record<RefusalReason, number>>>;
   readonly roles: readonly { readonly role: string; readonly pid: number; readonly restarts: number }[];
   readonly repairs: { readonly count: number; readonly last: AgedText | undefined };
   /** The last error that an operator should know, with its remedy. */

@@ -45,7 +45,7 @@ const formatRoundTrip = (seconds: number | undefined): string =>
 
 export function statusPage(facts: StatusFacts): string {
   const { node, api, network, ipam, peers, dataplane, roles, repairs, notReady } = facts;
-  const drops = Object.entries(dataplane.drops).sort(([, a], [, b]) => b - a);
+  const drops = Object.entries(facts.drops).sort(([, a], [, b]) => b - a);
   const dropped = drops.reduce((sum, [, count]) => sum + count, 0);
   const worst = drops.slice(0, 3).map(([reason, count]) => `${reason} ${count}`);
   const apiState = api.isConnected

@@ -122,6 +122,20 @@ const waitMs = (nowMs: number, housekeepingMs: number, probesMs: number): number
   return Math.ceil(Math.max(0, Math.min(housekeepingMs - nowMs, untilProbes)));
 };
 
+/** Hands on what the process before had taken and not handed on, then makes ready to receive. Before run(). */
+export function takeOver(options: LoopOptions & { readonly unsent: boolean }): void {
+  const { clock, tun, egress, transmitter, sends, receiver } = options;
+  clock.read();
+  if (options.unsent) {
+    tun.unsent((offset, length) => egress.accept(offset, length));
+    transmitter.flush(sends);
+    egress.sent();
+    handOn(options, receiver.unsent());
+  }
+  tun.clear();
+  receiver.arm();
+}
+
 /** True when more may be waiting. */
 function takeFromTun({ tun, egress, transmitter, sends }: LoopOptions): boolean {
   let packets = 0;
@@ -142,12 +156,17 @@ function takeFromTun({ tun, egress, transmitter, sends }: LoopOptions): boolean 
 }
 
 /** True when more may be waiting. */
-function takeFromWire({ receiver, ingress, tun, writes }: LoopOptions): boolean {
-  const count = receiver.receive();
+function takeFromWire(options: LoopOptions): boolean {
+  const count = options.receiver.receive();
+  handOn(options, count);
+  return count === DATAGRAMS_AT_ONCE;
+}
+
+function handOn({ receiver, ingress, tun, writes }: LoopOptions, count: number): void {
   for (let index = 0; index < count; index++) ingress.accept(receiver.datagram(index));
   ingress.finish();
   tun.flush(writes);
-  return count === DATAGRAMS_AT_ONCE;
+  receiver.done(count);
 }
 
 function keeperWantsEnd({ message, descriptors }: LoopOptions): boolean {

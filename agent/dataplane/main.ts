@@ -2,6 +2,7 @@
 // carries packets until the keeper says "drain" or is gone. It needs no API and no disk: its table is a file on tmpfs.
 // The control channel is shared with the spare, so it is not read before the turn comes; the table's file is read then anyway.
 import { readFileSync } from 'node:fs';
+import { flushCompileCache } from 'node:module';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 
@@ -9,7 +10,7 @@ import { decodeForwardingTable } from '../../proto/forwarding-codec.ts';
 import type { Region } from '../linux/arena.ts';
 import { errno, libc } from '../linux/libc.ts';
 import { codeOf } from '../operation-error.ts';
-import { type LoopOptions, run } from './loop.ts';
+import { type LoopOptions, run, takeOver } from './loop.ts';
 import { type Dataplane, type Descriptors, prepareDataplane } from './prepare.ts';
 import type { Report } from './report.ts';
 import { SEND_SOCKETS } from './send-batch.ts';
@@ -54,6 +55,7 @@ function main(): void {
 /** True when the keeper asked for the end; false when it never gave the turn. */
 function serve(dataplane: Dataplane, tablePath: string): boolean {
   const channel = createChannel(dataplane.arena.allocate(MESSAGE_BYTES));
+  flushCompileCache(); // the loop below never ends in order
   channel.send(DESCRIPTORS.keeper, 'ready');
   for (;;) {
     const text = channel.receive(DESCRIPTORS.keeper, 0);
@@ -79,6 +81,7 @@ function serve(dataplane: Dataplane, tablePath: string): boolean {
   stats.setProcess(PROCESS_GAUGE.process_id, process.pid);
   stats.setProcess(PROCESS_GAUGE.started_ms, clock.read());
   channel.send(DESCRIPTORS.keeper, 'active');
+  takeOver({ ...options, unsent: dataplane.mapInFlight() });
   report('dataplane_active', { generation: dataplane.egress.forwarding.generation });
   run(options);
   return true;
@@ -90,12 +93,13 @@ function readTable(dataplane: Dataplane, path: string): void {
   try {
     bytes = readFileSync(path);
   } catch (error) {
-    if (codeOf(error) !== 'ENOENT') report('table_unreadable', { code: codeOf(error), path });
+    if (codeOf(error) !== 'ENOENT')
+      report('forwarding_refused', { reason: 'unreadable', code: codeOf(error), path });
     return;
   }
   const table = decodeForwardingTable(bytes);
   if (table.ok) dataplane.useTable(table.value);
-  else report('table_refused', { reason: table.reason, path });
+  else report('forwarding_refused', { reason: table.reason, path });
 }
 
 interface Channel {

@@ -7,13 +7,15 @@ import { hrtime } from 'node:process';
 import { ipv4, mac, vni } from '../../proto/address.ts';
 import { ROW_COLUMNS, STATS_BYTES, STATS_ROWS } from '../../proto/dataplane-stats.ts';
 import type { ForwardingTable } from '../../proto/forwarding-table.ts';
-import { Arena } from '../linux/arena.ts';
+import { Arena, type Region } from '../linux/arena.ts';
 import { errnoName, libc, systemError } from '../linux/libc.ts';
+import { createSharedFile } from '../linux/shared-file.ts';
 import { loadChecksum } from './checksum.ts';
 import { type Clock, createClock } from './clock.ts';
 import { Egress } from './egress.ts';
 import { Forwarding } from './forwarding.ts';
 import { IcmpErrors } from './icmp-errors.ts';
+import { IN_FLIGHT_BYTES, createInFlightMemory } from './in-flight.ts';
 import { Ingress } from './ingress.ts';
 import type { LoopOptions } from './loop.ts';
 import { type PacketMemory, splitAddress } from './packet-memory.ts';
@@ -27,8 +29,8 @@ import { Transmitter } from './transmitter.ts';
 import { TunPort } from './tun-port.ts';
 import { WriteBatch } from './write-batch.ts';
 
-const ARENA_BYTES = 8 << 20;
-const STATS_ALIGNMENT = 65_536;
+const ARENA_BYTES = 10 << 20;
+const MAP_ALIGNMENT = 65_536;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED_FIXED = 0x11;
 
@@ -42,6 +44,8 @@ export interface Descriptors {
 
 export type Dataplane = Omit<LoopOptions, 'message' | 'reload' | 'housekeeping' | 'descriptors'> & {
   readonly arena: Arena;
+  /** Once the turn has come: maps the packets in flight; true when the process before may have left some. Throws OperationError. */
+  mapInFlight(): boolean;
   /** Takes another table, between two batches. */
   useTable(table: ForwardingTable): void;
 };
@@ -69,8 +73,10 @@ export function prepareDataplane(options: {
   const records = new PeerRecords(memory);
   const sends = new SendBatch(memory);
   const writes = new WriteBatch(memory);
-  const tun = new TunPort({ ...shared, fd: descriptors.tun });
-  const receiver = new Receiver({ memory, base: arena.base, fd: descriptors.receive });
+  const inFlightRegion = arena.allocate(IN_FLIGHT_BYTES, MAP_ALIGNMENT);
+  const inFlight = createInFlightMemory(memory, inFlightRegion.offset);
+  const tun = new TunPort({ ...shared, inFlight: inFlight.memory, fd: descriptors.tun });
+  const receiver = new Receiver({ memory: inFlight.memory, base: arena.base, fd: descriptors.receive });
   const transmitter = new Transmitter({ ...shared, sockets: descriptors.send, records });
   const probes = new Probes({
     ...shared,
@@ -109,6 +115,12 @@ export function prepareDataplane(options: {
     probes,
     sends,
     writes,
+    mapInFlight() {
+      const path = join(options.runDirectory, 'dataplane.in-flight');
+      createSharedFile(path, IN_FLIGHT_BYTES);
+      mapShared(inFlightRegion, path);
+      return inFlight.takeOver();
+    },
     useTable(table) {
       const forwarding = new Forwarding(table);
       records.write(table);
@@ -139,13 +151,18 @@ function monotonicClock(): Clock {
 }
 
 function mapStats(arena: Arena, path: string): DataplaneStats {
-  const region = arena.allocate(STATS_BYTES, STATS_ALIGNMENT);
+  const region = arena.allocate(STATS_BYTES, MAP_ALIGNMENT);
+  mapShared(region, path);
+  return new DataplaneStats(new Float64Array(arena.memory.buffer, region.offset, STATS_ROWS * ROW_COLUMNS));
+}
+
+/** Puts the file in the region's place. */
+function mapShared(region: Region, path: string): void {
   const fd = openSync(path, constants.O_RDWR);
   try {
-    const mapped = libc.mmap(region.address, STATS_BYTES, PROT_READ_WRITE, MAP_SHARED_FIXED, fd, 0);
+    const mapped = libc.mmap(region.address, region.byteLength, PROT_READ_WRITE, MAP_SHARED_FIXED, fd, 0);
     if (mapped !== region.address) throw systemError(`map ${path}`, { mapped });
   } finally {
     closeSync(fd);
   }
-  return new DataplaneStats(new Float64Array(arena.memory.buffer, region.offset, STATS_ROWS * ROW_COLUMNS));
 }

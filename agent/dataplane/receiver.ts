@@ -1,5 +1,7 @@
 // Receives tunnel datagrams by recvmmsg, each into a buffer of its own: 64 KiB, because a kernel VXLAN peer over veth sends datagrams of
 // up to 64,382 bytes and UDP_GRO joins as much. The buffers stay until the next call.
+// Headers and buffers are in flight (in-flight.ts); the kernel writes a message's length last, so a length that is not 0 is a datagram
+// that was received and not handed on.
 import { constants } from 'node:os';
 
 import { errno, libc } from '../linux/libc.ts';
@@ -41,6 +43,7 @@ export class Receiver {
   readonly #names: number;
   readonly #controls: number;
   readonly #buffers: number;
+  readonly #iovecs: number;
   readonly #datagram: ReceivedDatagram = { offset: 0, length: 0, segmentBytes: 0, source: 0 };
 
   constructor(options: { memory: PacketMemory; base: number; fd: number }) {
@@ -52,15 +55,36 @@ export class Receiver {
     this.#names = memory.allocate(DATAGRAMS_AT_ONCE * SOCKADDR_IN_BYTES);
     this.#controls = memory.allocate(DATAGRAMS_AT_ONCE * CONTROL_BYTES);
     this.#buffers = memory.allocate(DATAGRAMS_AT_ONCE * BUFFER_STRIDE);
-    const iovecs = memory.allocate(DATAGRAMS_AT_ONCE * IOVEC_BYTES);
+    this.#iovecs = memory.allocate(DATAGRAMS_AT_ONCE * IOVEC_BYTES);
+  }
+
+  /** Writes this process's addresses into the headers, once its turn has come; nothing is received before. */
+  arm(): void {
+    const memory = this.#memory;
     for (let index = 0; index < DATAGRAMS_AT_ONCE; index++) {
       const message = this.#messages + index * MMSGHDR_BYTES;
+      const iovec = this.#iovecs + index * IOVEC_BYTES;
       setPointer(memory, message + MSGHDR_NAME, this.#names + index * SOCKADDR_IN_BYTES);
-      setPointer(memory, message + MSGHDR_IOVEC, iovecs + index * IOVEC_BYTES);
-      memory.view.setUint32(message + MSGHDR_IOVEC_COUNT, 1, true);
+      setPointer(memory, message + MSGHDR_IOVEC, iovec);
       setPointer(memory, message + MSGHDR_CONTROL, this.#controls + index * CONTROL_BYTES);
-      setIovec(memory, iovecs + index * IOVEC_BYTES, this.#bufferOf(index), BUFFER_BYTES);
+      memory.view.setUint32(message + MSGHDR_IOVEC_COUNT, 1, true);
+      setIovec(memory, iovec, this.#bufferOf(index), BUFFER_BYTES);
       this.#rearm(index);
+    }
+    this.done(DATAGRAMS_AT_ONCE);
+  }
+
+  /** How many datagrams the process before had received and not handed on; they are read by datagram(), before arm(). */
+  unsent(): number {
+    let count = 0;
+    while (count < DATAGRAMS_AT_ONCE && this.#lengthOf(count) !== 0) count++;
+    return count;
+  }
+
+  /** The first `count` datagrams were handed on. */
+  done(count: number): void {
+    for (let index = 0; index < count; index++) {
+      this.#memory.view.setUint32(this.#messages + index * MMSGHDR_BYTES + MMSGHDR_LENGTH, 0, true);
     }
   }
 
@@ -82,7 +106,7 @@ export class Receiver {
     const datagram = this.#datagram;
     const truncated = (view.getUint32(message + MSGHDR_FLAGS, true) & MSG_TRUNC) !== 0;
     datagram.offset = this.#bufferOf(index);
-    datagram.length = truncated ? 0 : view.getUint32(message + MMSGHDR_LENGTH, true);
+    datagram.length = truncated ? 0 : Math.min(BUFFER_BYTES, this.#lengthOf(index));
     datagram.source = view.getUint32(this.#names + index * SOCKADDR_IN_BYTES + 4);
     const hasSize =
       view.getUint32(message + MSGHDR_CONTROL_LENGTH, true) >= CMSG_WITH_INT_BYTES &&
@@ -91,6 +115,10 @@ export class Receiver {
     datagram.segmentBytes = hasSize ? view.getInt32(control + 16, true) : 0;
     this.#rearm(index);
     return datagram;
+  }
+
+  #lengthOf(index: number): number {
+    return this.#memory.view.getUint32(this.#messages + index * MMSGHDR_BYTES + MMSGHDR_LENGTH, true);
   }
 
   #bufferOf(index: number): number {

@@ -5,7 +5,7 @@ import type { Clock } from './clock.ts';
 
 export type Report = (event: string, fields: OperationContext) => void;
 /** A syscall on the packet path failed with an errno. */
-export type ReportFailure = (event: string, errno: number) => void;
+export type ReportFailure = (operation: string, errno: number) => void;
 
 const QUIET_MS = 10_000;
 
@@ -15,9 +15,9 @@ export function limitFailures(
   nameOf: (errno: number) => string,
 ): ReportFailure {
   const quietUntil = new Map<string, number>();
-  return (event, errno) => {
-    if (clock.nowMs < (quietUntil.get(event) ?? 0)) return;
-    quietUntil.set(event, clock.nowMs + QUIET_MS);
-    report(event, { code: nameOf(errno) });
+  return (operation, errno) => {
+    if (clock.nowMs < (quietUntil.get(operation) ?? 0)) return;
+    quietUntil.set(operation, clock.nowMs + QUIET_MS);
+    report('dataplane_io_failed', { operation, code: nameOf(errno) });
   };
 }

@@ -139,7 +139,7 @@ export class Transmitter {
 
   #refuse(row: number, code: number, packets: number): void {
     this.#stats.add(row, code === EMSGSIZE ? DROP.egress_too_big : DROP.egress_send_failed, packets);
-    this.#report('egress_send_failed', code);
+    this.#report('send', code);
   }
 
   /** True when it is worth trying again. */

@@ -1,7 +1,9 @@
 // The TUN device's descriptor: packets are read one by one, densely into one area, and written from a batch. A write that fails is
 // counted (EIO: the device is down); nothing waits for the TUN, whose queue drops what the stack cannot take.
-import { libc } from '../linux/libc.ts';
-import { errno } from '../linux/libc.ts';
+// Area and journal are in flight (in-flight.ts): what was read and not sent when this process was killed is found by the next one.
+import { IPV4_TOTAL_LENGTH_OFFSET } from '../../proto/ipv4-packet.ts';
+import { VIRTIO_NET_HDR_BYTES } from '../../proto/virtio-net.ts';
+import { errno, libc } from '../linux/libc.ts';
 import type { Clock } from './clock.ts';
 import type { ReportFailure } from './report.ts';
 import type { PacketMemory } from './packet-memory.ts';
@@ -18,8 +20,14 @@ const SIOCGIFMTU = 0x8921;
 const IFREQ_BYTES = 40;
 const IFREQ_VALUE = 16;
 
+/** Journal: how many packets lie in the area, and the length of each. */
+const MOST_READS = 64;
+const JOURNAL_BYTES = 4 + MOST_READS * 4;
+
 export interface TunPortOptions {
   readonly memory: PacketMemory;
+  /** Where packets are read to; mapped when the turn comes. */
+  readonly inFlight: PacketMemory;
   readonly base: number;
   readonly fd: number;
   readonly stats: DataplaneStats;
@@ -30,18 +38,21 @@ export interface TunPortOptions {
 export class TunPort {
   readonly #options: TunPortOptions;
   readonly #area: number;
+  readonly #journal: number;
   readonly #request: number;
   #cursor = READ_SHIFT;
+  #reads = 0;
 
   constructor(options: TunPortOptions) {
     this.#options = options;
-    this.#area = options.memory.allocate(AREA_BYTES);
+    this.#journal = options.inFlight.allocate(JOURNAL_BYTES);
+    this.#area = options.inFlight.allocate(AREA_BYTES);
     this.#request = options.memory.allocate(IFREQ_BYTES);
   }
 
   /** Whether another packet fits behind those that were read since clear(). */
   get hasRoom(): boolean {
-    return this.#cursor + LARGEST_READ_BYTES <= AREA_BYTES;
+    return this.#reads < MOST_READS && this.#cursor + LARGEST_READ_BYTES <= AREA_BYTES;
   }
 
   /** Offset where the next read() puts its packet. */
@@ -55,12 +66,43 @@ export class TunPort {
   }
 
   keep(length: number): void {
-    this.#cursor = ((this.#cursor + length + 15) & ~15) + READ_SHIFT;
+    const { view } = this.#options.memory;
+    this.#cursor = after(this.#cursor, length);
+    if (this.hasRoom) this.#markEmpty();
+    view.setUint32(this.#journal + 4 + this.#reads * 4, length, true);
+    this.#reads += 1;
+    view.setUint32(this.#journal, this.#reads, true);
   }
 
   /** What was read is no longer needed. */
   clear(): void {
     this.#cursor = READ_SHIFT;
+    this.#reads = 0;
+    this.#markEmpty();
+    this.#options.memory.view.setUint32(this.#journal, 0, true);
+  }
+
+  /** Visits what the process before had read and not cleared. To be called before the first read, then clear(). */
+  unsent(visit: (offset: number, length: number) => void): void {
+    const { view } = this.#options.memory;
+    const reads = Math.min(MOST_READS, view.getUint32(this.#journal, true));
+    let cursor = READ_SHIFT;
+    for (let read = 0; read < reads; read++) {
+      const length = view.getUint32(this.#journal + 4 + read * 4, true);
+      if (length > LARGEST_READ_BYTES || cursor + length > AREA_BYTES) return;
+      visit(this.#area + cursor, length);
+      cursor = after(cursor, length);
+    }
+    if (reads === MOST_READS || cursor + LARGEST_READ_BYTES > AREA_BYTES) return;
+    // A read that was done and not kept: its place was marked empty before.
+    const ip = this.#area + cursor + VIRTIO_NET_HDR_BYTES;
+    if (view.getUint32(ip, true) === EMPTY) return;
+    visit(this.#area + cursor, VIRTIO_NET_HDR_BYTES + view.getUint16(ip + IPV4_TOTAL_LENGTH_OFFSET));
+  }
+
+  /** Before a read: a first word of zero is no IP packet's. */
+  #markEmpty(): void {
+    this.#options.memory.view.setUint32(this.readOffset + VIRTIO_NET_HDR_BYTES, EMPTY, true);
   }
 
   /** Writes and clears the batch. */
@@ -71,7 +113,7 @@ export class TunPort {
       const packets = batch.packets[write]!; // !: a write of the batch
       if (libc.writev(fd, base + batch.iovecsOf(write), batch.iovecs[write]!) < 0) {
         stats.add(row, DROP.tun_write_failed, packets);
-        report('tun_write_failed', errno());
+        report('tun_write', errno());
         continue;
       }
       stats.add(row, COUNTER.ingress_packets, packets);
@@ -94,3 +136,8 @@ export class TunPort {
     return memory.view.getInt32(this.#request + IFREQ_VALUE, true);
   }
 }
+
+const EMPTY = 0;
+
+/** Where the packet behind one at `cursor` goes. */
+const after = (cursor: number, length: number): number => ((cursor + length + 15) & ~15) + READ_SHIFT;

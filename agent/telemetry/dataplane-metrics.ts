@@ -1,14 +1,16 @@
-// Metrics of the data plane, read from its statistics file at each scrape: traffic and drops per peer, round trips. A cluster has
-// thousands of peers: the busiest have series of their own, the others are added up.
+// Metrics of packets, read at each scrape from the data plane's statistics file, the refused ones also from the nftables counters:
+// traffic and drops per peer, round trips. A cluster has thousands of peers: the busiest have series of their own, the others are added up.
 import { NO_PEER_ROW, SELF_ROW } from '../../proto/dataplane-stats.ts';
 import { DROP_REASONS } from '../../proto/drop-reason.ts';
 import { OTHER, createBusiestPeers } from './busiest-peers.ts';
 import type { MetricsRegistry, Sample } from './registry.ts';
+import { type FirewallRefusals, refusalTotals } from './refusal-totals.ts';
 import { type Connection, type StatsSnapshot, peerRow } from './stats-reader.ts';
 
 export interface DataplaneSource {
   connections(): readonly Connection[];
   stats(): StatsSnapshot | undefined;
+  firewallRefusals(): FirewallRefusals;
 }
 
 /** Peers with series of their own. */
@@ -43,14 +45,17 @@ export function addDataplaneMetrics(registry: MetricsRegistry, source: Dataplane
   });
   registry.mirroredCounter({
     name: 'weft_dropped_packets_total',
-    help: 'Packets that the data plane refused, by reason; peer is empty where none is concerned.',
+    help: "Packets that the data plane or the node's nftables rules refused, by reason; peer is empty where none is concerned.",
     labels: ['reason', 'peer'],
     samples() {
       const stats = source.stats();
-      const withoutPeer = DROP_REASONS.map((reason): Sample => {
-        const count = (stats?.drops(NO_PEER_ROW, reason) ?? 0) + (stats?.drops(SELF_ROW, reason) ?? 0);
-        return [{ reason, peer: '' }, count]; // also at 0: a first drop shows as an increase
+      const totals = refusalTotals({
+        stats,
+        rows: [NO_PEER_ROW, SELF_ROW],
+        firewall: source.firewallRefusals(),
       });
+      // Also at 0: a first drop shows as an increase.
+      const withoutPeer = [...totals].map(([reason, count]): Sample => [{ reason, peer: '' }, count]);
       if (stats === undefined) return withoutPeer;
       const rows = dropped.split(source.connections(), (slot) => {
         const counts = DROP_REASONS.map((reason) => stats.drops(peerRow(slot), reason));

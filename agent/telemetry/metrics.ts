@@ -7,6 +7,7 @@
 import { addDataplaneMetrics } from './dataplane-metrics.ts';
 import { addProcessMetrics } from './process-metrics.ts';
 import { type MetricsRegistry, type Sample, createRegistry } from './registry.ts';
+import type { FirewallRefusals } from './refusal-totals.ts';
 import type { Connection, StatsSnapshot } from './stats-reader.ts';
 
 export interface MetricsSource {
@@ -19,6 +20,8 @@ export interface MetricsSource {
   isEncrypted(peer: string): boolean;
   /** Undefined: the file is not there. Asked for once a scrape. */
   stats(): StatsSnapshot | undefined;
+  /** What the node's nftables rules refused. Asked for once a scrape. */
+  firewallRefusals(): FirewallRefusals;
   /** Addresses of this node. */
   pool(): {
     readonly used: number;
@@ -105,14 +108,17 @@ export function createMetrics(facts: MetricsSource): Metrics {
 function onceAScrape(facts: MetricsSource): MetricsSource & { look(): void } {
   let connections: readonly Connection[] = [];
   let stats: StatsSnapshot | undefined;
+  let firewallRefusals: FirewallRefusals = new Map();
   return {
     version: facts.version,
     look() {
       connections = facts.connections();
       stats = facts.stats();
+      firewallRefusals = facts.firewallRefusals();
     },
     connections: () => connections,
     stats: () => stats,
+    firewallRefusals: () => firewallRefusals,
     terminations: () => facts.terminations(),
     isEncrypted: (peer) => facts.isEncrypted(peer),
     pool: () => facts.pool(),

@@ -6,6 +6,7 @@ import { type NodeNetwork, openNodeNetwork } from '../../agent/control/node-netw
 import { openPodLinks, type PodLinks } from '../../agent/control/pod-links.ts';
 import { hostMacOf, podMacOf } from '../../agent/control/pod-ports.ts';
 import { ipv4, mac } from '../../proto/address.ts';
+import type { FirewallReason } from '../../proto/drop-reason.ts';
 import { parseIpv4, parseMac } from '../../proto/address-text.ts';
 import { enterFreshNamespace, furnishNode, run, settle, unwantedDatagrams } from './network-namespaces.ts';
 import { type AttachedPod, attachPod, DESIRED, GATEWAY } from './node-fixture.ts';
@@ -41,19 +42,15 @@ after(() => {
   network.close();
 });
 
-/** Packets that the rule with the comment has dropped. */
-function dropped(comment: string): number {
-  const chain = run('nft list chain bridge weft prerouting');
-  const line = chain.split('\n').find((text) => text.includes(`comment "${comment}"`));
-  return Number(/counter packets (\d+)/.exec(line ?? '')?.[1]);
-}
+const dropped = (reason: FirewallReason): number =>
+  Number(/packets (\d+)/.exec(run(`nft list counter bridge weft ${reason}`))?.[1]);
 
 const reached = (pod: AttachedPod): number => unwantedDatagrams(pod.run);
 
 describe('bridge weft', () => {
   it('lets a pod send with its own addresses', () => {
     mallory.run('ping -c1 -W2 10.32.0.3');
-    const forged = dropped('forged');
+    const forged = dropped('pod_spoofed');
     const before = reached(bob);
     const own = podMacOf(mallory.request.alias);
     const packet = ipv4Packet(mallory.request.address, bob.request.address);
@@ -63,7 +60,7 @@ describe('bridge weft', () => {
       before + 1,
       'the frame as it should be arrives',
     );
-    assert.equal(dropped('forged'), forged);
+    assert.equal(dropped('pod_spoofed'), forged);
   });
 
   const strange = parseMac('0e:66:66:66:66:66');
@@ -125,12 +122,12 @@ describe('bridge weft', () => {
 
   for (const [name, frame] of forgeries) {
     it(`drops ${name}`, () => {
-      const forged = dropped('forged');
+      const forged = dropped('pod_spoofed');
       const before = reached(bob);
       const table = run('bridge fdb show br weave').split('\n').sort();
       sendFrame(mallory, frame());
       assert.equal(
-        settle(() => dropped('forged'), forged + 1),
+        settle(() => dropped('pod_spoofed'), forged + 1),
         forged + 1,
       );
       assert.equal(reached(bob), before);
@@ -143,9 +140,9 @@ describe('bridge weft', () => {
     });
   }
 
-  it('drops IPv6, router advertisements among them, under its own counter', () => {
-    const forged = dropped('forged');
-    const before = dropped('no IPv6 yet');
+  it('drops IPv6, router advertisements among them, under its own reason', () => {
+    const forged = dropped('pod_spoofed');
+    const before = dropped('pod_ipv6');
     const payload = new Uint8Array(56);
     payload.set([0x60, 0, 0, 0, 0, 16, 58, 255]);
     payload.set([0xfe, 0x80], 8);
@@ -158,10 +155,10 @@ describe('bridge weft', () => {
       ethernetFrame({ to: parseMac('33:33:00:00:00:01'), from: own, type: 0x86dd, payload }),
     );
     assert.equal(
-      settle(() => dropped('no IPv6 yet'), before + 1),
+      settle(() => dropped('pod_ipv6'), before + 1),
       before + 1,
     );
-    assert.equal(dropped('forged'), forged);
+    assert.equal(dropped('pod_spoofed'), forged);
   });
 
   it("lets no ARP through to a neighbour, so a pod does not learn its neighbour's MAC", () => {

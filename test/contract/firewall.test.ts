@@ -3,10 +3,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 
+import { openFirewallCounters } from '../../agent/control/firewall-counters.ts';
 import { makeVeth } from '../../agent/linux/interface.ts';
 import { NETLINK_ROUTE, openNetlink } from '../../agent/linux/netlink-socket.ts';
 import { type NodeNetwork, openNodeNetwork } from '../../agent/control/node-network.ts';
 import { openPodLinks, type PodLinks } from '../../agent/control/pod-links.ts';
+import type { FirewallReason } from '../../proto/drop-reason.ts';
 import { parseMac } from '../../proto/address-text.ts';
 import {
   enterFreshNamespace,
@@ -49,10 +51,8 @@ after(() => {
   network.close();
 });
 
-function counter(chain: string, comment: string): number {
-  const lines = run(`nft list chain inet weft ${chain}`).split('\n');
-  return Number(/counter packets (\d+)/.exec(lines.find((line) => line.includes(comment)) ?? '')?.[1]);
-}
+const refused = (reason: FirewallReason): number =>
+  Number(/packets (\d+)/.exec(run(`nft list counter inet weft ${reason}`))?.[1]);
 
 const datagram = (to: string): string => `bash -c 'printf x > /dev/udp/${to}'`;
 /** From an address of the sender's choice. */
@@ -68,12 +68,12 @@ const arrives = (at: (command: string) => string, send: () => void): void => {
   );
 };
 
-const isDropped = ([chain, comment]: readonly [string, string], send: () => void): void => {
-  const before = counter(chain, comment);
+const isDropped = (reason: FirewallReason, send: () => void): void => {
+  const before = refused(reason);
   const arrived = [run, outside.run].map((at) => unwantedDatagrams(at));
   send();
   assert.equal(
-    settle(() => counter(chain, comment), before + 1),
+    settle(() => refused(reason), before + 1),
     before + 1,
   );
   assert.deepEqual(
@@ -85,7 +85,7 @@ const isDropped = ([chain, comment]: readonly [string, string], send: () => void
 describe('inet weft', () => {
   it('lets a peer reach the tunnel, and no stranger', () => {
     arrives(run, () => outside.run(datagramFrom('172.31.0.12', '172.31.0.11/6784')));
-    isDropped(['raw_prerouting', 'only peers'], () => {
+    isDropped('unknown_sender', () => {
       outside.run(datagramFrom('172.31.0.77', '172.31.0.11/6784'));
     });
     // Another port is none of our business.
@@ -94,7 +94,7 @@ describe('inet weft', () => {
 
   it('lets root send to a tunnel, and no other user', () => {
     arrives(outside.run, () => run(datagram('172.31.0.12/6784')));
-    isDropped(['output', 'only the agent'], () => {
+    isDropped('process_to_tunnel', () => {
       run(`setpriv --reuid=65534 --clear-groups ${datagram('172.31.0.12/6784')} || true`);
     });
     arrives(outside.run, () => run(`setpriv --reuid=65534 --clear-groups ${datagram('172.31.0.12/6785')}`));
@@ -102,7 +102,7 @@ describe('inet weft', () => {
 
   it('lets no pod reach a tunnel, of a peer or of its own node', () => {
     for (const address of ['172.31.0.12', '172.31.0.11']) {
-      isDropped(['raw_prerouting', 'pods never'], () => pod.run(datagram(`${address}/6784`)));
+      isDropped('pod_to_tunnel', () => pod.run(datagram(`${address}/6784`)));
     }
     arrives(outside.run, () => pod.run(datagram('172.31.0.12/6785')));
   });
@@ -115,8 +115,8 @@ describe('inet weft', () => {
       }
 END`);
     run('ip route add 10.96.0.1 dev eth0');
-    isDropped(['forward', 'pods never'], () => pod.run(datagram('10.96.0.1/53')));
-    isDropped(['output', 'only the agent'], () => {
+    isDropped('pod_to_tunnel', () => pod.run(datagram('10.96.0.1/53')));
+    isDropped('process_to_tunnel', () => {
       run(`setpriv --reuid=65534 --clear-groups ${datagram('10.96.0.1/53')} || true`);
     });
     run('nft delete table ip services; ip route del 10.96.0.1');
@@ -164,5 +164,25 @@ END`);
     assert.ok(snmpCounter(run, ['Icmp', 'OutRedirects']) > made, 'the kernel makes them');
     for (const at of [pod, neighbour]) assert.equal(snmpCounter(at.run, ['Icmp', 'InRedirects']), 0);
     links.detach(neighbour.request.hostInterface, neighbour.request.address);
+  });
+
+  it('lets its counters be read over netlink, without those of a namesake, and without tables', () => {
+    run(
+      "nft -f - <<'END'\n table ip weft { counter unknown_sender { packets 77 bytes 77; }; counter other { }; }\nEND",
+    );
+    const counters = openFirewallCounters();
+    const expected = ['unknown_sender', 'pod_to_tunnel', 'process_to_tunnel'] as const;
+    const read = counters.read();
+    assert.deepEqual(
+      expected.map((reason) => read.get(reason)),
+      expected.map(refused),
+    );
+    assert.ok(expected.every((reason) => refused(reason) > 0));
+    assert.deepEqual([read.size, read.get('pod_spoofed'), read.get('pod_ipv6')], [5, 0, 0]);
+    run('nft delete table inet weft');
+    assert.deepEqual([...counters.read().keys()].sort(), ['pod_ipv6', 'pod_spoofed']);
+    run('nft flush ruleset');
+    assert.equal(counters.read().size, 0);
+    counters.close();
   });
 });

@@ -87,6 +87,31 @@ describe('NodeNetwork', () => {
     ['nft flush ruleset', 'made nftables table "inet weft"'],
     ['nft flush chain inet weft raw_prerouting', 'made nftables rules of chain "inet weft raw_prerouting"'],
     [
+      'nft flush table inet weft; nft delete counter inet weft unknown_sender',
+      'made nftables counter "inet weft unknown_sender"',
+    ],
+    [
+      'nft flush table bridge weft; nft delete counter bridge weft pod_spoofed',
+      'made nftables counter "bridge weft pod_spoofed"',
+    ],
+    [
+      "nft flush table inet weft; nft delete set inet weft peers; nft 'add set inet weft peers { type mark; }'",
+      'restored nftables set "inet weft peers"',
+    ],
+    ['nft add chain inet weft extra', 'removed nftables chain "inet weft extra"'],
+    [
+      "nft 'add chain bridge weft extra; add rule bridge weft prerouting jump extra'",
+      'removed nftables chain "bridge weft extra"',
+    ],
+    [
+      "nft 'delete chain inet weft input; add chain inet weft input { type filter hook input priority 7; }'",
+      'restored nftables chain "inet weft input"',
+    ],
+    [
+      "nft 'flush chain inet weft raw_prerouting; add rule inet weft raw_prerouting udp dport 6784 counter drop'",
+      'restored nftables rules of chain "inet weft raw_prerouting"',
+    ],
+    [
       'nft insert rule bridge weft prerouting accept',
       'restored nftables rules of chain "bridge weft prerouting"',
     ],
@@ -105,11 +130,9 @@ describe('NodeNetwork', () => {
     });
   }
 
-  it('replaces peers without touching the rules, whose counters go on', async () => {
-    const counted = (): number => {
-      const listing: unknown = JSON.parse(run('nft -j list chain inet weft raw_prerouting'));
-      return Number(/"packets": ?(\d+)/g.exec(JSON.stringify(listing).split('only peers')[1] ?? '')?.[1]);
-    };
+  it('replaces peers, rules and what was damaged, while the counters go on', async () => {
+    const counted = (): number =>
+      Number(/packets (\d+)/.exec(run('nft list counter inet weft unknown_sender'))?.[1]);
     run("printf x > /dev/udp/127.0.0.1/6784 || bash -c 'printf x > /dev/udp/127.0.0.1/6784'");
     assert.equal(counted(), 1, 'a datagram to the tunnel port that is from no peer');
     const peerAddresses = [parseIpv4('172.31.0.13'), parseIpv4('172.31.0.14')];
@@ -118,6 +141,17 @@ describe('NodeNetwork', () => {
     ]);
     assert.match(run('nft list set inet weft peers'), /172\.31\.0\.11, 172\.31\.0\.13,\s*172\.31\.0\.14/);
     assert.equal(counted(), 1);
+    await network.ensure({ ...DESIRED, masquerade: false });
+    assert.equal(counted(), 1, 'after other rules');
+    run('nft flush table inet weft; nft flush table bridge weft');
+    await network.ensure({ ...DESIRED, peerAddresses });
+    assert.equal(counted(), 1, 'after a flush by hand');
+    run("bash -c 'printf x > /dev/udp/127.0.0.1/6784'");
+    assert.equal(counted(), 2, 'the rules count in it');
+    const other = openNodeNetwork(process.env['PATH'] ?? '');
+    await other.ensure(DESIRED);
+    other.close();
+    assert.equal(counted(), 2, 'after a restart of the agent');
   });
 
   it('masquerades only when asked, and moves with the range, the gateway and the MTU', async () => {

@@ -44,12 +44,12 @@ async function expectNoLoss(
       `${one.what}: ${one.lost} lost, back after ${one.backMs.toFixed(0)} ms, longest pause ${one.longestGapMs.toFixed(0)} ms`,
     );
   }
-  say(`${total.sent} probes sent, ${total.lost} lost, round trip p99 ${total.roundTripMs.p99.toFixed(2)} ms`);
-  assert.ok(total.sent > 0);
-  assert.deepEqual(
-    { lost: total.lost, duplicates: total.duplicates, sendErrors: total.sendErrors },
-    { lost: 0, duplicates: 0, sendErrors: 0 },
+  // A data plane that dies after a send and before it has noted it leaves the packet to its successor, which sends it again.
+  say(
+    `${total.sent} probes sent, ${total.lost} lost, ${total.duplicates} twice, round trip p99 ${total.roundTripMs.p99.toFixed(2)} ms`,
   );
+  assert.ok(total.sent > 0);
+  assert.deepEqual({ lost: total.lost, sendErrors: total.sendErrors }, { lost: 0, sendErrors: 0 });
 }
 
 for (const role of ['dataplane', 'control'] as const) {

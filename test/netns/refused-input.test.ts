@@ -2,10 +2,11 @@
 //
 //   stranger (the underlay itself) ─┐
 //   node-2 (a true peer) ───────────┴─ UDP 6784 → node-1 ═ pod (an inbox that must stay empty)
+// The stranger, and what node-1's own pod and processes forge, are refused by nftables, the rest by the data plane.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import type { DropReason } from '../../proto/drop-reason.ts';
+import type { RefusalReason } from '../../proto/drop-reason.ts';
 import { until } from '../lab/condition.ts';
 import { enterEnclosure } from '../lab/enclosure.ts';
 import { type FrameParts, forgeFrame } from '../lab/forged-frame.ts';
@@ -14,7 +15,7 @@ import { type Lab, type LabNode, createLab } from '../lab/lab.ts';
 import type { Pod } from '../lab/pod.ts';
 import { type Endpoint, openEndpoint } from '../lab/probe/endpoint.ts';
 import type { AgentEnvironment } from '../lab/agent.ts';
-import { ENCLOSURE, runCommand } from '../lab/command.ts';
+import { ENCLOSURE, runCommand, tryCommand } from '../lab/command.ts';
 import { pingFrom } from '../lab/reachability.ts';
 
 await enterEnclosure();
@@ -24,6 +25,7 @@ const COPIES = 3;
 
 let lab: Lab;
 let target: LabNode;
+let peerAddress: string;
 let pod: Pod;
 let podEnd: Endpoint;
 let peerEnd: Endpoint;
@@ -35,6 +37,7 @@ before(async () => {
   const [first, second] = await lab.addNodes(['node-1', 'node-2']);
   assert.ok(first !== undefined && second !== undefined);
   target = first;
+  peerAddress = second.address;
   pod = await first.addPod('target');
   const sender = await second.addPod('sender');
   await until(async () => (await pingFrom(pod, [sender]))[0]?.roundTripMs !== undefined, {
@@ -63,7 +66,7 @@ after(async () => {
 });
 
 /** Sum over all peers of the refused packets of a reason. */
-async function dropped(reason: DropReason): Promise<number> {
+async function dropped(reason: RefusalReason): Promise<number> {
   const metrics = await target.agent.metrics();
   return metrics
     .split('\n')
@@ -71,11 +74,11 @@ async function dropped(reason: DropReason): Promise<number> {
     .reduce((sum, line) => sum + Number(line.split(' ').pop()), 0);
 }
 
+const copies = (datagram: Uint8Array): readonly Uint8Array[] =>
+  Array.from({ length: COPIES }, () => datagram);
+
 const send = (from: Endpoint, datagram: Uint8Array): Promise<void> =>
-  from.sendRaw(
-    { address: target.address, port: VXLAN_PORT },
-    Array.from({ length: COPIES }, () => datagram),
-  );
+  from.sendRaw({ address: target.address, port: VXLAN_PORT }, copies(datagram));
 
 test('control: a datagram of the same builder with nothing wrong is delivered', async () => {
   await send(peerEnd, forgeFrame({ ...valid, payload: 'welcome' }));
@@ -92,7 +95,7 @@ const NEVER_LOCAL = '10.47.255.250';
 
 interface Forgery {
   readonly name: string;
-  readonly reason: DropReason;
+  readonly reason: RefusalReason;
   readonly datagram: () => Uint8Array;
   readonly from?: () => Endpoint;
 }
@@ -174,6 +177,97 @@ for (const { name, reason, datagram, from } of FORGERIES) {
     });
   });
 }
+
+/** Copies that a program sends, not the lab's endpoint. */
+const LOCAL_FORGERIES: readonly {
+  readonly name: string;
+  readonly reason: RefusalReason;
+  readonly send: () => Promise<unknown>;
+}[] = [
+  {
+    name: "a pod to its own node's tunnel port",
+    reason: 'pod_to_tunnel',
+    send: () => send(podEnd, forgeFrame(valid)),
+  },
+  {
+    name: "a pod to another node's tunnel port",
+    reason: 'pod_to_tunnel',
+    send: () => podEnd.sendRaw({ address: peerAddress, port: VXLAN_PORT }, copies(forgeFrame(valid))),
+  },
+  {
+    name: "an unprivileged process to another node's tunnel port",
+    reason: 'process_to_tunnel',
+    send: () =>
+      tryCommand(target.namespace.place, [
+        'setpriv',
+        '--reuid=65534',
+        '--clear-groups',
+        'bash',
+        '-c',
+        `for i in {1..${COPIES}}; do printf x > /dev/udp/${peerAddress}/${VXLAN_PORT}; done`,
+      ]),
+  },
+  {
+    name: "a pod with another pod's source address",
+    reason: 'pod_spoofed',
+    send: async () => {
+      const gateway = (await pod.exec(['ip', 'route', 'show', 'default'])).split(' ')[2] ?? '';
+      const mac = await runCommand(target.namespace.place, ['cat', '/sys/class/net/weave/address']);
+      const script = [
+        // Known for good: an ARP request in the false name would be counted too.
+        `ip neigh replace ${gateway} lladdr ${mac.trim()} dev eth0 nud permanent`,
+        `ip addr add ${valid.source}/32 dev eth0`,
+        `ping -c${COPIES} -i0.2 -W1 -I ${valid.source} ${gateway} || true`,
+        `ip addr del ${valid.source}/32 dev eth0`,
+      ];
+      return pod.exec(['sh', '-ec', script.join('\n')]);
+    },
+  },
+];
+
+for (const { name, reason, send: sendCopies } of LOCAL_FORGERIES) {
+  test(`${name}: dropped as ${reason}`, async () => {
+    const before = await dropped(reason);
+    await sendCopies();
+    await until(async () => (await dropped(reason)) === before + COPIES, {
+      what: `${COPIES} more packets dropped as ${reason}`,
+      boundMs: 5000,
+    });
+  });
+}
+
+test('/status and /report tell what nftables and the data plane refused', async () => {
+  const { drops } = JSON.parse(await target.agent.status('/report')) as { drops: Record<string, number> }; // as: StatusFacts
+  for (const reason of ['unknown_sender', 'pod_to_tunnel', 'pod_spoofed', 'vxlan_vni'] as const) {
+    assert.equal(drops[reason], await dropped(reason), reason);
+  }
+  assert.match(await target.agent.status('/status'), /Drops: \d+ \(/);
+});
+
+const rules = (): Promise<string> =>
+  runCommand(target.namespace.place, ['nft', 'list', 'chain', 'inet', 'weft', 'raw_prerouting']);
+
+test('the counts go on when the tables are flushed by hand and a peer joins', async () => {
+  const before = [await dropped('pod_to_tunnel'), await dropped('pod_spoofed')];
+  const strangers = await dropped('unknown_sender');
+  await runCommand(target.namespace.place, ['nft', 'flush table inet weft; flush table bridge weft']);
+  await lab.addNode('node-3');
+  await until(async () => (await rules()).includes('unknown_sender'), {
+    what: 'the rules to be restored',
+    boundMs: 20_000,
+  });
+  assert.deepEqual([await dropped('pod_to_tunnel'), await dropped('pod_spoofed')], before);
+  // The new peer may have said something before it was known.
+  assert.ok((await dropped('unknown_sender')) >= strangers);
+});
+
+test('a table that somebody deleted costs its own counts only', async () => {
+  const reasons = ['vxlan_vni', 'pod_spoofed'] as const;
+  const before = await Promise.all(reasons.map(dropped));
+  await runCommand(target.namespace.place, ['nft', 'delete table inet weft']);
+  assert.equal(await dropped('pod_to_tunnel'), 0);
+  assert.deepEqual(await Promise.all(reasons.map(dropped)), before);
+});
 
 test('nothing of what was forged reached the pod', async () => {
   assert.equal((await podEnd.readInbox(INBOX_PORT)).filter((payload) => payload === 'forged').length, 0);

@@ -89,8 +89,8 @@ export const statusFacts: StatusFacts = {
     processId: 4711,
     generation: 12,
     upSeconds: 3661,
-    drops: { truncated: 3, unknown_sender: 12, inner_mac: 2, vxlan_vni: 8 },
   },
+  drops: { truncated: 3, unknown_sender: 12, inner_mac: 2, pod_spoofed: 8 },
   roles: [
     { role: 'control', pid: 4710, restarts: 0 },
     { role: 'dataplane', pid: 4711, restarts: 2 },

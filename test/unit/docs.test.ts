@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import { SETTING_TABLE } from '../../agent/settings.ts';
 import { EVENTS } from '../../agent/telemetry/event-names.ts';
-import { DROP_REASONS } from '../../proto/drop-reason.ts';
+import { REFUSAL_REASONS } from '../../proto/drop-reason.ts';
 
 const text = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
 
@@ -37,7 +37,7 @@ test('the table of refused packets has every reason, with a meaning and somethin
   const rows = tableUnder('Refused packets');
   assert.deepEqual(
     rows.map(([reason]) => plain(reason)),
-    [...DROP_REASONS],
+    [...REFUSAL_REASONS],
   );
   for (const [reason, meaning, remedy] of rows) assert.ok(meaning !== '' && remedy !== '', reason);
 });

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 
 import { OTHER, createBusiestPeers } from '../../agent/telemetry/busiest-peers.ts';
 import { type Metrics, type MetricsSource, createMetrics } from '../../agent/telemetry/metrics.ts';
+import { refusalTotals } from '../../agent/telemetry/refusal-totals.ts';
 import {
   type ConnectionPeer,
   connectionState,
@@ -19,6 +20,7 @@ import {
   gaugeColumn,
   statsIndex,
 } from '../../proto/dataplane-stats.ts';
+import { type FirewallReason, REFUSAL_REASONS } from '../../proto/drop-reason.ts';
 import { randomInt, seededRandom, testSeed } from '../support/random.ts';
 
 const INTERVAL = 1000;
@@ -27,6 +29,7 @@ interface Rig {
   readonly metrics: Metrics;
   readonly values: Float64Array;
   readonly set: (row: number, column: number, value: number) => void;
+  readonly firewall: Map<FirewallReason, number>;
   readonly peers: ConnectionPeer[];
   readonly time: { now: number };
   /** `name{labels}` → value. */
@@ -43,6 +46,7 @@ function createRig(peerCount: number): Rig {
     slot,
     probes: true,
   }));
+  const firewall = new Map<FirewallReason, number>();
   const time = { now: 1_000_000 };
   const tracker = createConnectionTracker({ probeIntervalMs: INTERVAL });
   const source: MetricsSource = {
@@ -51,6 +55,7 @@ function createRig(peerCount: number): Rig {
     terminations: () => tracker.terminations(),
     isEncrypted: () => false,
     stats: () => statsSnapshot(values),
+    firewallRefusals: () => firewall,
     pool: () => ({ used: 4, free: 122, pendingAllocations: 1, pendingClaims: 0 }),
     ownBlocks: () => ({ held: 2, fenced: 0, returning: 0 }),
     rangeAddresses: () => 2 ** 20,
@@ -66,7 +71,7 @@ function createRig(peerCount: number): Rig {
       lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.split(' ').at(-1))]),
     );
   };
-  return { metrics, values, set, peers, time, scrape };
+  return { metrics, values, set, firewall, peers, time, scrape };
 }
 
 test('metrics: promtool finds nothing to say', async (t) => {
@@ -124,6 +129,32 @@ test('metrics: drops of no peer are there at 0, those of peers when there are an
   assert.equal(values.get('weft_dropped_packets_total{reason="truncated",peer=""}'), 0);
   assert.equal(values.get('weft_dropped_packets_total{reason="vxlan_vni",peer="node-1"}'), 2);
   assert.equal(values.get('weft_dropped_packets_total{reason="vxlan_vni",peer="node-0"}'), undefined);
+});
+
+test('metrics: what nftables refused is added to what the data plane refused, and there at 0 without it', async () => {
+  const { set, firewall, scrape } = createRig(1);
+  const dropped = async (reason: string): Promise<number | undefined> =>
+    (await scrape()).get(`weft_dropped_packets_total{reason="${reason}",peer=""}`);
+  set(NO_PEER_ROW, dropColumn('unknown_sender'), 7);
+  assert.deepEqual([await dropped('unknown_sender'), await dropped('pod_spoofed')], [7, 0]);
+  firewall.set('unknown_sender', 30).set('pod_spoofed', 2);
+  assert.deepEqual([await dropped('unknown_sender'), await dropped('pod_spoofed')], [37, 2]);
+});
+
+test('refusalTotals: every reason, over the rows asked for, also without statistics', () => {
+  const values = new Float64Array(4 * ROW_COLUMNS);
+  values[statsIndex(NO_PEER_ROW, dropColumn('unknown_sender'))] = 1;
+  values[statsIndex(2, dropColumn('vxlan_vni'))] = 10;
+  values[statsIndex(3, dropColumn('vxlan_vni'))] = 100;
+  const firewall = new Map<FirewallReason, number>([['pod_ipv6', 1000]]);
+  const totals = refusalTotals({ stats: statsSnapshot(values), rows: [NO_PEER_ROW, 3], firewall });
+  assert.deepEqual([...totals.keys()], REFUSAL_REASONS);
+  assert.deepEqual(Object.fromEntries([...totals].filter(([, count]) => count > 0)), {
+    unknown_sender: 1,
+    vxlan_vni: 100,
+    pod_ipv6: 1000,
+  });
+  assert.equal(refusalTotals({ stats: undefined, rows: [0], firewall }).get('pod_ipv6'), 1000);
 });
 
 test('metrics: at most 50 peers have series of their own', async () => {

@@ -1,6 +1,7 @@
 // What a kernel (Linux 6.18, x86-64) answered on a netlink socket: payloads of messages, and whole datagrams for the acknowledgements.
 // Captured in a fresh network namespace that held what the contract tests make: bridge "weave", TUN "weft0", one pod at 10.32.0.2, an
-// underlay "eth0". The refusal is of a route whose preferred source is on no interface.
+// underlay "eth0". The refusal is of a route whose preferred source is on no interface. The counters were made by nft with the counts
+// 7 and 5,000,000,000.
 
 export type CaptureName =
   | 'bridgeLink'
@@ -11,6 +12,8 @@ export type CaptureName =
   | 'blockRoute'
   | 'neighbour'
   | 'setElements'
+  | 'counter'
+  | 'largeCounter'
   | 'refusedWhole'
   | 'acceptedWhole'
   | 'refusedCapped'
@@ -122,6 +125,14 @@ export const CAPTURES: Readonly<Record<CaptureName, Uint8Array>> = {
   setElements: hex(
     '0700000309000100776566740000000009000200706f6473000000002c000300280001002400010020000100766574687765' +
       '303061323030303032000e3301ba50c200000a200002',
+  ),
+  counter: hex(
+    '0700000209000100776566740000000010000200706f645f73706f6f6665640008000300000000010c000600000000000000' +
+      '000108000500000000001c0004000c00010000000000000000c40c0002000000000000000007',
+  ),
+  largeCounter: hex(
+    '0100000209000100776566740000000012000200706f645f746f5f74756e6e656c00000008000300000000010c0006000000' +
+      '00000000000308000500000000001c0004000c000100000000a2fb4058000c000200000000012a05f200',
   ),
   refusedWhole: hex(
     '6c000000020000020700000092730000eaffffff3c000000180005060700000000000000020c00000057fd01000000000800' +

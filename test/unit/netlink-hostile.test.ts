@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 
 import { decodePodKey } from '../../agent/control/pod-guard.ts';
 import { decodeAcknowledgement, decodeAttributes, decodeMessages } from '../../proto/netlink.ts';
-import { decodeGeneration, decodeSetElements } from '../../proto/nfnetlink.ts';
+import { decodeCounter, decodeGeneration, decodeSetElements } from '../../proto/nfnetlink.ts';
 import { decodeLink } from '../../proto/rtnetlink-link.ts';
 import { decodeAddress, decodeNeighbour, decodeRoute } from '../../proto/rtnetlink-route.ts';
 import { seededRandom, testSeed } from '../support/random.ts';
@@ -23,6 +23,7 @@ describe('decoders', () => {
     decodeNeighbour,
     decodeSetElements,
     decodeGeneration,
+    decodeCounter,
     decodePodKey,
   };
   const inputs = Object.entries(CAPTURES);
@@ -57,7 +58,15 @@ describe('decoders', () => {
         assert.doesNotThrow(() => decode(bytes), `${name}, seed ${seed}`);
       }
     }
-    for (const decode of [decodeLink, decodeAddress, decodeRoute, decodeNeighbour, decodeSetElements]) {
+    for (const decode of [
+      decodeLink,
+      decodeAddress,
+      decodeRoute,
+      decodeNeighbour,
+      decodeSetElements,
+      decodeGeneration,
+      decodeCounter,
+    ]) {
       const result = decode(new Uint8Array(3));
       assert.equal(result.ok ? '' : result.reason, 'truncated');
     }

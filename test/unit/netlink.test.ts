@@ -21,10 +21,13 @@ import {
 } from '../../proto/netlink.ts';
 import {
   addSetElements,
+  decodeCounter,
   decodeGeneration,
   decodeSetElements,
   deleteSetElements,
+  dumpCounters,
   NFPROTO_BRIDGE,
+  NFPROTO_INET,
 } from '../../proto/nfnetlink.ts';
 import { changeLink, createBridge, createVeth, decodeLink, type Link } from '../../proto/rtnetlink-link.ts';
 import {
@@ -204,6 +207,48 @@ describe('nf_tables', () => {
       const keys = valueOf(decodeSetElements(messages[1]!.payload)); // !: three messages, as above
       assert.deepEqual(keys.map(decodePodKey), [element]);
     }
+  });
+
+  it('decodeCounter reads counts of more than 32 bits', () => {
+    assert.deepEqual(valueOf(decodeCounter(poisoned(CAPTURES.counter))), {
+      family: NFPROTO_BRIDGE,
+      table: 'weft',
+      name: 'pod_spoofed',
+      packets: 7,
+    });
+    assert.deepEqual(valueOf(decodeCounter(poisoned(CAPTURES.largeCounter))), {
+      family: NFPROTO_INET,
+      table: 'weft',
+      name: 'pod_to_tunnel',
+      packets: 5_000_000_000,
+    });
+  });
+
+  it('decodeCounter refuses an object of another type, and one without a count', () => {
+    const object = (type: number, attributes: readonly Attribute[]): Uint8Array =>
+      payloadOf(
+        encodeMessage({
+          type: 0x0a12,
+          flags: 0,
+          header: new Uint8Array(4),
+          attributes: [text(1, 'weft'), text(2, 'name'), u32be(3, type), ...attributes],
+        }),
+      );
+    const packets = (bytes: number): Attribute => nest(4, [raw(2, new Uint8Array(bytes))]);
+    assert.equal(decodeCounter(object(1, [packets(8)])).ok, true);
+    assert.deepEqual(decodeCounter(object(2, [packets(8)])), { ok: false, reason: 'not_a_counter' });
+    for (const attributes of [[], [packets(7)], [nest(4, [])]]) {
+      assert.deepEqual(decodeCounter(object(1, attributes)), { ok: false, reason: 'malformed' });
+    }
+  });
+
+  it('dumpCounters asks for the counters of a table, whatever its family', () => {
+    const [message] = valueOf(decodeMessages(dumpCounters('weft')));
+    assert.equal(message?.type, 0x0a13);
+    assert.deepEqual(
+      [...message.payload],
+      [0, 0, 0, 0, 9, 0, 1, 0, 0x77, 0x65, 0x66, 0x74, 0, 0, 0, 0, 8, 0, 3, 0, 0, 0, 0, 1],
+    );
   });
 
   it('decodeGeneration reads a number in network order', () => {

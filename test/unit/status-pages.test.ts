@@ -25,7 +25,7 @@ test('/status: one screen', () => {
     Blocks: 10.40.0.0/26, 10.40.0.64/26 (fenced)
  Addresses: 2 used, 61 free
 Data plane: process 4711, up 1h01m, table 12
-     Drops: 25 (unknown_sender 12, vxlan_vni 8, truncated 3, …)
+     Drops: 25 (unknown_sender 12, pod_spoofed 8, truncated 3, …)
   Restarts: control 0, dataplane 2
    Repairs: 3, last: route 10.40.0.0/26 was missing (3m12s ago)
    Problem: peer "node-d" has the VTEP MAC of "node-b"
