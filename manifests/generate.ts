@@ -112,7 +112,9 @@ function main(): void {
   if (!process.argv.includes('--check')) {
     for (const [path, text] of stale) writeFileSync(path, text);
   } else if (stale.length > 0) {
-    console.error(`Not what their sources say: ${stale.map(([path]) => path).join(', ')}; run: npm run manifests`);
+    console.error(
+      `Not what their sources say: ${stale.map(([path]) => path).join(', ')}; run: npm run manifests`,
+    );
     process.exitCode = 1;
   }
 }

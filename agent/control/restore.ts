@@ -10,9 +10,9 @@ import { systemClock } from '../kube/clock.ts';
 import { OperationError } from '../operation-error.ts';
 import type { Settings } from '../settings.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { kernelAttachments } from './kernel-attachments.ts';
-import type { PodLinks } from './pod-links.ts';
-import { type Snapshot, readSnapshot } from './snapshot.ts';
+import { kernelAttachments } from './cni/kernel-attachments.ts';
+import type { PodLinks } from './node/pod-links.ts';
+import { type Snapshot, readSnapshot } from './cluster/snapshot.ts';
 
 const ENCAPSULATION_BYTES = 50; // outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14
 

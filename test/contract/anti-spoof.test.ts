@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 
-import { type NodeNetwork, openNodeNetwork } from '../../agent/control/node-network.ts';
-import { openPodLinks, type PodLinks } from '../../agent/control/pod-links.ts';
-import { hostMacOf, podMacOf } from '../../agent/control/pod-ports.ts';
+import { type NodeNetwork, openNodeNetwork } from '../../agent/control/node/node-network.ts';
+import { openPodLinks, type PodLinks } from '../../agent/control/node/pod-links.ts';
+import { hostMacOf, podMacOf } from '../../agent/control/node/pod-ports.ts';
 import { ipv4, mac } from '../../proto/address.ts';
 import type { FirewallReason } from '../../proto/drop-reason.ts';
 import { parseIpv4, parseMac } from '../../proto/address-text.ts';

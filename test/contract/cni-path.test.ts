@@ -4,9 +4,9 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 
-import { createAttachments } from '../../agent/control/attachments.ts';
-import { createCniServer } from '../../agent/control/cni-server.ts';
-import { createTombstones } from '../../agent/control/tombstones.ts';
+import { createAttachments } from '../../agent/control/cni/attachments.ts';
+import { createCniServer } from '../../agent/control/cni/cni-server.ts';
+import { createTombstones } from '../../agent/control/cni/tombstones.ts';
 import { createPodDescriptorsCheck } from '../../agent/linux/pod-descriptors.ts';
 import { FakeLinks, FakeNode, FakePool } from '../unit/attachment-fakes.ts';
 import { type Finished, ShimBench, buildShim } from './shim-bench.ts';

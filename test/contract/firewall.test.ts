@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 
-import { openFirewallCounters } from '../../agent/control/firewall-counters.ts';
+import { openFirewallCounters } from '../../agent/control/node/firewall-counters.ts';
 import { makeVeth } from '../../agent/linux/interface.ts';
 import { NETLINK_ROUTE, openNetlink } from '../../agent/linux/netlink-socket.ts';
-import { type NodeNetwork, openNodeNetwork } from '../../agent/control/node-network.ts';
-import { openPodLinks, type PodLinks } from '../../agent/control/pod-links.ts';
+import { type NodeNetwork, openNodeNetwork } from '../../agent/control/node/node-network.ts';
+import { openPodLinks, type PodLinks } from '../../agent/control/node/pod-links.ts';
 import type { FirewallReason } from '../../proto/drop-reason.ts';
 import { parseMac } from '../../proto/address-text.ts';
 import {

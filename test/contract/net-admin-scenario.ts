@@ -1,7 +1,7 @@
 // What control does with the kernel, run by net-admin-only.test.ts without any capability but NET_ADMIN. Descriptor 3 is the pod's
 // namespace, 4 a netlink socket opened inside. Prints one JSON object.
-import { openNodeNetwork } from '../../agent/control/node-network.ts';
-import { openPodLinks } from '../../agent/control/pod-links.ts';
+import { openNodeNetwork } from '../../agent/control/node/node-network.ts';
+import { openPodLinks } from '../../agent/control/node/pod-links.ts';
 import { DESIRED, requestForDescriptors } from './node-fixture.ts';
 
 const network = openNodeNetwork(process.env['PATH'] ?? '');

@@ -1,8 +1,8 @@
 // A furnished node for the kernel contract tests: what the agent wants on it, and pods attached to it.
 import { formatIpv4, type Ipv4 } from '../../proto/address.ts';
 import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
-import type { NodeNetworkDesired } from '../../agent/control/node-network.ts';
-import type { PodLinkRequest, PodLinks } from '../../agent/control/pod-links.ts';
+import type { NodeNetworkDesired } from '../../agent/control/node/node-network.ts';
+import type { PodLinkRequest, PodLinks } from '../../agent/control/node/pod-links.ts';
 import { makePodNamespace, type PodNamespace } from './network-namespaces.ts';
 
 export const GATEWAY: Ipv4 = parseIpv4('10.32.0.1');

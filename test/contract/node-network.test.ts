@@ -3,7 +3,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 
-import { findRangeConflicts, type NodeNetwork, openNodeNetwork } from '../../agent/control/node-network.ts';
+import {
+  findRangeConflicts,
+  type NodeNetwork,
+  openNodeNetwork,
+} from '../../agent/control/node/node-network.ts';
 import { OperationError } from '../../agent/operation-error.ts';
 import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
 import { enterFreshNamespace, furnishNode, json, run, tries } from './network-namespaces.ts';

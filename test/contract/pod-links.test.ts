@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 
-import { type NodeNetwork, openNodeNetwork } from '../../agent/control/node-network.ts';
-import { createPodGuard, openPodGuard } from '../../agent/control/pod-guard.ts';
-import { createPodLinks, openPodLinks, type PodLinks } from '../../agent/control/pod-links.ts';
+import { type NodeNetwork, openNodeNetwork } from '../../agent/control/node/node-network.ts';
+import { createPodGuard, openPodGuard } from '../../agent/control/node/pod-guard.ts';
+import { createPodLinks, openPodLinks, type PodLinks } from '../../agent/control/node/pod-links.ts';
 import {
   adoptRouteNetlink,
   NETLINK_NETFILTER,

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
 
-import type { StatusFacts } from '../../agent/control/status-facts.ts';
-import { openStatusServer } from '../../agent/control/status-server.ts';
+import type { StatusFacts } from '../../agent/control/status/status-facts.ts';
+import { openStatusServer } from '../../agent/control/status/status-server.ts';
 import { statusFacts } from '../support/status-facts.ts';
 
 const host = '127.0.0.1';

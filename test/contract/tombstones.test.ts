@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 
-import { createTombstones } from '../../agent/control/tombstones.ts';
+import { createTombstones } from '../../agent/control/cni/tombstones.ts';
 import { decodeRequest, encodeResponse } from '../../proto/shim-codec.ts';
 import { shimRequest } from '../unit/attachment-fakes.ts';
 

@@ -1,5 +1,5 @@
 // A node's facts as the status pages tell them, for their tests.
-import type { StatusFacts } from '../../agent/control/status-facts.ts';
+import type { StatusFacts } from '../../agent/control/status/status-facts.ts';
 
 export const statusFacts: StatusFacts = {
   version: '0.1.0',

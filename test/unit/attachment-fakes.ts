@@ -2,8 +2,8 @@
 import { type Cidr, type Ipv4, ipv4, mac } from '../../proto/address.ts';
 import { encodeRequest } from '../../proto/shim-codec.ts';
 import { decoded } from '../../proto/decoded.ts';
-import type { NodeReadiness } from '../../agent/control/attachments.ts';
-import type { PodLink, PodLinkRequest, PodLinks } from '../../agent/control/pod-links.ts';
+import type { NodeReadiness } from '../../agent/control/cni/attachments.ts';
+import type { PodLink, PodLinkRequest, PodLinks } from '../../agent/control/node/pod-links.ts';
 import type { AddressPool, Allocation, Attachment } from '../../agent/ipam/address-pool.ts';
 import type { PodDescriptors, PodDescriptorsCheck } from '../../agent/linux/pod-descriptors.ts';
 import { OperationError } from '../../agent/operation-error.ts';

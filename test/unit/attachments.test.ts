@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { createAttachments, hostInterfaceOf } from '../../agent/control/attachments.ts';
-import { type CniOutcome, type CniServer, createCniServer } from '../../agent/control/cni-server.ts';
+import { createAttachments, hostInterfaceOf } from '../../agent/control/cni/attachments.ts';
+import { type CniOutcome, type CniServer, createCniServer } from '../../agent/control/cni/cni-server.ts';
 import { OperationError } from '../../agent/operation-error.ts';
 import { refused } from '../../proto/decoded.ts';
 import { decodeResponse, encodeRequest } from '../../proto/shim-codec.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { createBlockClaims } from '../../agent/control/block-claims.ts';
+import { createBlockClaims } from '../../agent/control/blocks/block-claims.ts';
 import { formatCidr, formatIpv4 } from '../../proto/address.ts';
 import { parseCidr } from '../../proto/address-text.ts';
 import type { AddressBlock } from '../../proto/api-kinds.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { startBlockClaims } from '../../agent/control/block-claim-loop.ts';
-import { type BlockClaims, createBlockClaims } from '../../agent/control/block-claims.ts';
-import { ORDER_ANNOTATION } from '../../agent/control/own-blocks.ts';
+import { startBlockClaims } from '../../agent/control/blocks/block-claim-loop.ts';
+import { type BlockClaims, createBlockClaims } from '../../agent/control/blocks/block-claims.ts';
+import { ORDER_ANNOTATION } from '../../agent/control/blocks/own-blocks.ts';
 import { formatCidr } from '../../proto/address.ts';
 import { parseCidr } from '../../proto/address-text.ts';
 import { QUARANTINE, QUIET, SimulatedApi, SimulatedPool } from './claim-fakes.ts';

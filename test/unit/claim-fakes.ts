@@ -1,6 +1,6 @@
 // What block claims work with, simulated: an API server and the address pool.
 import { OperationError } from '../../agent/operation-error.ts';
-import { ORDER_ANNOTATION } from '../../agent/control/own-blocks.ts';
+import { ORDER_ANNOTATION } from '../../agent/control/blocks/own-blocks.ts';
 import { type Cidr, type Ipv4, cidrContains, cidrSize, ipv4 } from '../../proto/address.ts';
 import type { AddressBlock } from '../../proto/api-kinds.ts';
 

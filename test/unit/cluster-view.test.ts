@@ -9,10 +9,10 @@ import {
   type ClusterView,
   type ClusterViewKeeper,
   createClusterView,
-} from '../../agent/control/cluster-view.ts';
-import { forwardingInputs } from '../../agent/control/forwarding-inputs.ts';
-import { PeerSlots } from '../../agent/control/peer-slots.ts';
-import type { Snapshot } from '../../agent/control/snapshot.ts';
+} from '../../agent/control/cluster/cluster-view.ts';
+import { forwardingInputs } from '../../agent/control/cluster/forwarding-inputs.ts';
+import { PeerSlots } from '../../agent/control/cluster/peer-slots.ts';
+import type { Snapshot } from '../../agent/control/cluster/snapshot.ts';
 import { randomInt, seededRandom, testSeed } from '../support/random.ts';
 import { FakeClock, block, peer, settle } from './kube-fakes.ts';
 

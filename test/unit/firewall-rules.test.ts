@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { COUNTER_FAMILIES, firewallCommands } from '../../agent/control/firewall-rules.ts';
+import { COUNTER_FAMILIES, firewallCommands } from '../../agent/control/node/firewall-rules.ts';
 import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
 import { FIREWALL_REASONS } from '../../proto/drop-reason.ts';
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
-import { decodePodKey } from '../../agent/control/pod-guard.ts';
+import { decodePodKey } from '../../agent/control/node/pod-guard.ts';
 import { decodeAcknowledgement, decodeAttributes, decodeMessages } from '../../proto/netlink.ts';
 import { decodeCounter, decodeGeneration, decodeSetElements } from '../../proto/nfnetlink.ts';
 import { decodeLink } from '../../proto/rtnetlink-link.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
-import { type PodElement, decodePodKey, encodePodKey } from '../../agent/control/pod-guard.ts';
+import { type PodElement, decodePodKey, encodePodKey } from '../../agent/control/node/pod-guard.ts';
 import { mac } from '../../proto/address.ts';
 import { parseCidr, parseIpv4, parseMac } from '../../proto/address-text.ts';
 import {

@@ -22,8 +22,8 @@ import {
   decodeSnapshot,
   encodeSnapshot,
   readSnapshot,
-} from '../../agent/control/snapshot.ts';
-import { createSnapshotWriter, writeSnapshot } from '../../agent/control/snapshot-writer.ts';
+} from '../../agent/control/cluster/snapshot.ts';
+import { createSnapshotWriter, writeSnapshot } from '../../agent/control/cluster/snapshot-writer.ts';
 import { isRecord } from '../../agent/kube/api-status.ts';
 import { FakeClock, block, peer, settle } from './kube-fakes.ts';
 

@@ -7,7 +7,7 @@ import {
   ipamPage,
   peersPage,
   statusPage,
-} from '../../agent/control/status-pages.ts';
+} from '../../agent/control/status/status-pages.ts';
 import { statusFacts } from '../support/status-facts.ts';
 
 test('/status: one screen', () => {

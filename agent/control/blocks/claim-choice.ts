@@ -1,0 +1,84 @@
+// Which block to ask for next: what the view, the quarantine, the reserved parts and lost races leave over. Remembers two things that
+// the view does not know yet: blocks that another node was faster with, and a request that was never answered.
+import { type BlockIndex, type Cidr, blockCount } from '../../../proto/address.ts';
+import { decodeBlockName } from '../../ipam/block-name.ts';
+import { blocksTouching, chooseBlock } from '../../ipam/block-placement.ts';
+import type { BlockView } from './own-blocks.ts';
+
+export interface ClaimChoiceOptions {
+  readonly range: Cidr;
+  readonly blockPrefixLength: number;
+  /** Parts of the range that are never claimed. */
+  readonly reserved?: readonly Cidr[];
+  /** How long a freed block stays unclaimed. */
+  readonly quarantineMs: number;
+  readonly random: () => number;
+}
+
+/** A lost race is remembered until the view shows the winner, or so long. */
+const CONTESTED_MS = 60_000;
+const EXHAUSTED_RETRY_MS = 60_000;
+
+export class ClaimChoice {
+  readonly #options: ClaimChoiceOptions;
+  readonly #reserved: ReadonlySet<BlockIndex>;
+  /** Lost lately → when. */
+  readonly #contested = new Map<BlockIndex, number>();
+  #unanswered: BlockIndex | undefined;
+
+  constructor(options: ClaimChoiceOptions) {
+    const { range, blockPrefixLength, reserved = [] } = options;
+    this.#options = options;
+    this.#reserved = new Set(reserved.flatMap((cidr) => blocksTouching(range, blockPrefixLength, cidr)));
+  }
+
+  /** `own`: blocks of this node, in the order of claim. Undefined: none is left. */
+  choose(view: BlockView, own: readonly BlockIndex[], nowMs: number): BlockIndex | undefined {
+    const { range, blockPrefixLength, quarantineMs, random } = this.#options;
+    const claimed = new Set(own);
+    for (const { spec } of view.blocks.values()) {
+      for (const index of this.#touching(spec.cidr.replace('/', '-'))) claimed.add(index);
+    }
+    const barred = new Set(this.#reserved);
+    for (const [name, freedAtMs] of view.freedBlocks) {
+      if (nowMs - freedAtMs < quarantineMs) for (const index of this.#touching(name)) barred.add(index);
+    }
+    for (const [index, lostAtMs] of this.#contested) {
+      if (claimed.has(index) || nowMs - lostAtMs > CONTESTED_MS) this.#contested.delete(index);
+      else barred.add(index);
+    }
+    // A create that was not answered may have worked.
+    const again = this.#unanswered;
+    if (again !== undefined && !claimed.has(again) && !barred.has(again)) return again;
+    return chooseBlock({ count: blockCount(range, blockPrefixLength), own, claimed, barred, random });
+  }
+
+  won(): void {
+    this.#unanswered = undefined;
+  }
+
+  lost(index: BlockIndex, nowMs: number): void {
+    this.#unanswered = undefined;
+    this.#contested.set(index, nowMs);
+  }
+
+  notAnswered(index: BlockIndex): void {
+    this.#unanswered = index;
+  }
+
+  /** When none was left: after so many milliseconds there may be one, whatever the view says. */
+  retryAfterMs(view: BlockView, nowMs: number): number {
+    const ends = [
+      ...[...view.freedBlocks.values()].map((freedAtMs) => freedAtMs + this.#options.quarantineMs),
+      ...[...this.#contested.values()].map((lostAtMs) => lostAtMs + CONTESTED_MS + 1),
+    ];
+    return Math.min(EXHAUSTED_RETRY_MS, ...ends.map((end) => end - nowMs).filter((wait) => wait > 0));
+  }
+
+  /** Also what has another size than ours. */
+  #touching(name: string): readonly BlockIndex[] {
+    const { range, blockPrefixLength } = this.#options;
+    const block = decodeBlockName(name);
+    return block.ok ? blocksTouching(range, blockPrefixLength, block.value) : [];
+  }
+}

@@ -1,0 +1,114 @@
+// Keeps this node's Peer object in the API as it should be: created on join, replaced when something of it changed, never otherwise.
+// It acts on what the watch shows, so a write that was lost is seen as missing and done again.
+import { type Peer, type PeerSpec, API_GROUP_VERSION } from '../../../proto/api-kinds.ts';
+import type { ClusterApi } from '../../kube/api-client.ts';
+import type { Clock } from '../../kube/clock.ts';
+import { codeOf } from '../../operation-error.ts';
+import { type Logger, errorFields } from '../../telemetry/logger.ts';
+import type { ClusterView } from './cluster-view.ts';
+import { type Identity, ownedByNode } from './identity.ts';
+import { createPersistentTask } from '../persistent-task.ts';
+
+export interface PeerPublicationOptions {
+  readonly api: Pick<ClusterApi, 'createPeer' | 'replacePeer' | 'getPeer'>;
+  readonly identity: () => Identity | undefined;
+  /** The rest of the specification; identity adds UID and MAC. */
+  readonly spec: Omit<PeerSpec, 'nodeUid' | 'vtepMac'> & {
+    readonly vtepMacText: (identity: Identity) => string;
+  };
+  readonly view: () => ClusterView;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Logger;
+}
+
+export interface PeerPublication {
+  /** To be called when the view or the identity changed. */
+  changed(): void;
+  stop(): void;
+}
+
+export function createPeerPublication(options: PeerPublicationOptions): PeerPublication {
+  const { api, log } = options;
+  /** What was written last and has not come back by the watch yet. */
+  let written: Peer | undefined;
+
+  const desired = (identity: Identity): Peer => {
+    const { vtepMacText, ...rest } = options.spec;
+    return {
+      apiVersion: API_GROUP_VERSION,
+      kind: 'Peer',
+      metadata: { name: identity.nodeName, ownerReferences: [ownedByNode(identity)] },
+      spec: { nodeUid: identity.nodeUid, vtepMac: vtepMacText(identity), ...rest },
+    };
+  };
+
+  const publish = async (): Promise<void> => {
+    const identity = options.identity();
+    const view = options.view();
+    if (identity === undefined || view.source !== 'api') return;
+    const wanted = desired(identity);
+    const seen = view.peers.get(identity.nodeName);
+    if (seen !== undefined && sameObject(seen, wanted)) {
+      written = undefined;
+      return;
+    }
+    if (written !== undefined && sameObject(written, wanted) && seen === undefined) return; // the watch is about to show it
+    try {
+      written =
+        seen === undefined ? await api.createPeer(wanted) : await api.replacePeer(withVersion(wanted, seen));
+    } catch (error) {
+      const code = codeOf(error);
+      if (code !== 'ALREADY_EXISTS' && code !== 'CONFLICT') throw error;
+      // An object that the watch has not shown yet, of an earlier start or of the node's earlier life.
+      written = await api.replacePeer(withVersion(wanted, await api.getPeer(identity.nodeName)));
+    }
+    log.info('peer_published', `Published this node as peer "${identity.nodeName}"`, {
+      vtep_mac: written.spec.vtepMac,
+      address: written.spec.addresses[0],
+    });
+  };
+
+  const task = createPersistentTask({
+    run: publish,
+    failed: (error) =>
+      log.warn('api_request_failed', 'Cannot publish this node; it is tried again', errorFields(error)),
+    clock: options.clock,
+    random: options.random,
+  });
+
+  return {
+    changed() {
+      const identity = options.identity();
+      const seen = identity && options.view().peers.get(identity.nodeName);
+      // What we wrote was seen, so its absence from now on is a deletion.
+      if (written !== undefined && seen?.metadata.resourceVersion === written.metadata.resourceVersion) {
+        written = undefined;
+      }
+      task.request();
+    },
+    stop: () => task.stop(),
+  };
+}
+
+const withVersion = (wanted: Peer, { metadata }: Peer): Peer => ({
+  ...wanted,
+  metadata: {
+    ...wanted.metadata,
+    ...(metadata.resourceVersion === undefined ? {} : { resourceVersion: metadata.resourceVersion }),
+  },
+});
+
+const sameObject = (a: Peer, b: Peer): boolean => canonical(a) === canonical(b);
+
+const canonical = ({ spec, metadata }: Peer): string =>
+  JSON.stringify([
+    spec.nodeUid,
+    spec.addresses,
+    spec.port,
+    spec.vtepMac,
+    spec.features,
+    spec.version,
+    spec.publicKey ?? null,
+    metadata.ownerReferences?.map(({ uid }) => uid) ?? [],
+  ]);

@@ -1,0 +1,114 @@
+// Writes the snapshot behind the caller's back: `save` returns at once, calls that come together make one file, and a disk that fails
+// costs nothing but a report; the next attempt follows by itself. Atomic and durable: temporary file, fsync, rename, directory fsync.
+import { chmod, mkdir, open, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import type { Clock } from '../../kube/clock.ts';
+import { OperationError, codeOf } from '../../operation-error.ts';
+import { SNAPSHOT_FILE, type Snapshot, encodeSnapshot } from './snapshot.ts';
+
+export interface SnapshotWriter {
+  /** `take` is called when it is written; only the last one given is. */
+  save(take: () => Snapshot): void;
+  /** Resolves when what was saved so far is on the disk, or has failed. */
+  flush(): Promise<void>;
+  /** Flushes and takes nothing more. */
+  close(): Promise<void>;
+}
+
+export interface SnapshotWriterOptions {
+  readonly directory: string;
+  readonly clock: Clock;
+  /** OperationError SNAPSHOT_UNWRITABLE; it is tried again. */
+  readonly failed: (error: OperationError) => void;
+  /** Least time between a save and its file. */
+  readonly delayMs?: number;
+}
+
+const DELAY_MS = 500;
+const RETRY_MS = 30_000;
+
+export function createSnapshotWriter(options: SnapshotWriterOptions): SnapshotWriter {
+  const { directory, clock, failed, delayMs = DELAY_MS } = options;
+  let pending: (() => Snapshot) | undefined;
+  let cancelTimer: (() => void) | undefined;
+  let writing: Promise<void> | undefined;
+  let closed = false;
+
+  const schedule = (afterMs: number): void => {
+    cancelTimer ??= clock.setTimer(afterMs, () => {
+      cancelTimer = undefined;
+      if (writing === undefined) start();
+    });
+  };
+
+  /** Never rejects. */
+  function start(): void {
+    const take = pending;
+    if (take === undefined) return;
+    pending = undefined;
+    writing = writeSnapshot(directory, take())
+      .catch((error: unknown) => {
+        pending ??= take;
+        failed(unwritable(directory, error));
+        if (!closed) schedule(RETRY_MS);
+      })
+      .finally(() => {
+        writing = undefined;
+        if (pending !== undefined && !closed) schedule(delayMs);
+      });
+  }
+
+  async function flush(): Promise<void> {
+    await writing;
+    cancelTimer?.();
+    cancelTimer = undefined;
+    start();
+    await writing;
+  }
+
+  return {
+    save(take) {
+      if (closed) return;
+      pending = take;
+      schedule(delayMs);
+    },
+    flush,
+    async close() {
+      closed = true;
+      await flush();
+      cancelTimer?.();
+    },
+  };
+}
+
+/** Replaces the snapshot in `directory`, which is made when it is missing. */
+export async function writeSnapshot(directory: string, snapshot: Snapshot): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await chmod(directory, 0o700);
+  const temporary = join(directory, `${SNAPSHOT_FILE}.new`);
+  await rm(temporary, { force: true });
+  const file = await open(temporary, 'wx', 0o600);
+  try {
+    await file.writeFile(encodeSnapshot(snapshot));
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, join(directory, SNAPSHOT_FILE));
+  const folder = await open(directory, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+function unwritable(directory: string, error: unknown): OperationError {
+  const path = join(directory, SNAPSHOT_FILE);
+  const reason = error instanceof Error ? error.message : String(error);
+  return new OperationError(
+    `Cannot write "${path}": ${reason}; the node starts with older state if the API is down then`,
+    { code: 'SNAPSHOT_UNWRITABLE', context: { path, errno: codeOf(error) }, cause: error },
+  );
+}

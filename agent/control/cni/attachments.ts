@@ -1,0 +1,216 @@
+// ADD, DEL, CHECK, GC and STATUS as recipes over the address pool and the pod's link. Invariant: an address is recorded before the
+// kernel is touched and freed only after its link is gone; every acquisition has its undo on the next line.
+import { createHash } from 'node:crypto';
+
+import { type Ipv4, formatIpv4 } from '../../../proto/address.ts';
+import type { AttachmentResult, CniAttachment, PreviousResult } from '../../../proto/cni.ts';
+import type { AddressPool, Allocation } from '../../ipam/address-pool.ts';
+import type {
+  PodDescriptors,
+  PodDescriptorsCheck,
+  PodDescriptorsRefusal,
+} from '../../linux/pod-descriptors.ts';
+import { OperationError } from '../../operation-error.ts';
+import type { AddRequest, CheckRequest, CniHandler } from './cni-server.ts';
+import type { PodLinks } from '../node/pod-links.ts';
+
+/** What the node can offer a pod now. */
+export interface NodeReadiness {
+  /** The bridge's address; undefined until the node has a block. */
+  gateway(): Ipv4 | undefined;
+  /** MTU inside pods. */
+  mtu(): number;
+  /** Why ADD cannot be served, in words for the runtime's log; undefined when it can. */
+  blocked(): string | undefined;
+}
+
+export interface AttachmentsOptions {
+  readonly pool: AddressPool;
+  readonly links: PodLinks;
+  readonly node: NodeReadiness;
+  readonly checkDescriptors: PodDescriptorsCheck;
+  /** An undo that failed: the first error goes to the runtime, this one to the log. */
+  readonly undoFailed: (attachment: CniAttachment, error: unknown) => void;
+}
+
+/** The alias of the host's interface holds it beside the other facts; the kernel takes 255 bytes. */
+const MAX_CONTAINER_ID = 200;
+const HOST_INTERFACE_PREFIX = 'vethwe';
+
+/** Name of the host's end of the pair: Weave's prefix and 45 bits of a hash, so that DEL needs no record to find it. */
+export function hostInterfaceOf({ containerId, interfaceName }: CniAttachment): string {
+  const hash = createHash('sha256').update(`${containerId}\0${interfaceName}`).digest('hex');
+  const digits = BigInt(`0x${hash.slice(0, 16)}`).toString(32);
+  return `${HOST_INTERFACE_PREFIX}${digits.padStart(13, '0').slice(-9)}`;
+}
+
+const NOT_A_POD: { readonly [Reason in PodDescriptorsRefusal]: string } = {
+  'not-a-network-namespace': 'CNI_NETNS is not a network namespace',
+  'own-network-namespace': "CNI_NETNS is the node's own network namespace: pods with hostNetwork need no CNI",
+  'not-a-netlink-socket': 'the shim passed something else than a netlink socket',
+  'socket-of-another-namespace': "the shim's netlink socket belongs to another namespace than CNI_NETNS",
+};
+
+export function createAttachments({
+  pool,
+  links,
+  node,
+  checkDescriptors,
+  undoFailed,
+}: AttachmentsOptions): CniHandler {
+  const inodeOf = (descriptors: PodDescriptors): number => {
+    const checked = checkDescriptors(descriptors);
+    if (checked.ok) return checked.value.netnsInode;
+    throw new OperationError(`Cannot attach the pod: ${NOT_A_POD[checked.reason]}`, {
+      code: 'NOT_A_POD_NAMESPACE',
+      context: { reason: checked.reason },
+    });
+  };
+
+  const gateway = (): Ipv4 => {
+    const address = node.gateway();
+    const reason = node.blocked() ?? (address === undefined ? NO_GATEWAY : undefined);
+    if (reason === undefined && address !== undefined) return address;
+    throw new OperationError(`Cannot attach the pod yet: ${reason ?? NO_GATEWAY}`, { code: 'NOT_READY' });
+  };
+
+  const add = async (request: AddRequest): Promise<AttachmentResult> => {
+    const attachment: CniAttachment = {
+      containerId: request.containerId,
+      interfaceName: request.interfaceName,
+    };
+    refuseLongId(attachment);
+    refuseSecondAdd(pool.find(attachment));
+    const netnsInode = inodeOf(request.descriptors);
+    const undo: (() => unknown)[] = [];
+    try {
+      const hostInterface = hostInterfaceOf(attachment);
+      const podName = request.podName === undefined ? {} : { podName: request.podName };
+      const network = { gateway: gateway(), mtu: node.mtu() };
+      const { address } = await pool.allocate({ ...attachment, netnsInode, hostInterface, ...podName });
+      undo.push(() => pool.release(attachment));
+      const link = links.attach({
+        ...request.descriptors,
+        ...network,
+        hostInterface,
+        podInterface: request.interfaceName,
+        address,
+        alias: `weft:${request.containerId}:${request.interfaceName}:${formatIpv4(address)}`,
+      });
+      return {
+        host: { name: hostInterface, mac: link.hostMac },
+        pod: { name: request.interfaceName, mac: link.podMac, sandbox: request.netns },
+        mtu: link.mtu,
+        address,
+        gateway: network.gateway,
+      };
+    } catch (error) {
+      await unwind(undo, (failure) => undoFailed(attachment, failure));
+      throw error;
+    }
+  };
+
+  const del = async (attachment: CniAttachment): Promise<void> => {
+    const { containerId, interfaceName } = attachment;
+    const allocation = pool.find({ containerId, interfaceName });
+    // Without a record too: the veth of an ADD that was cut off may be there.
+    links.detach(allocation?.hostInterface ?? hostInterfaceOf(attachment), allocation?.address);
+    await pool.release({ containerId, interfaceName });
+  };
+
+  const check = async (request: CheckRequest): Promise<readonly string[]> => {
+    const { containerId, interfaceName, previousResult } = request;
+    const allocation = pool.find({ containerId, interfaceName });
+    if (allocation === undefined) {
+      throw new OperationError(
+        `Cannot check interface "${interfaceName}" of container "${containerId}": it was never added, or was deleted`,
+        { code: 'UNKNOWN_ATTACHMENT', context: { containerId, interfaceName } },
+      );
+    }
+    const netnsInode = inodeOf(request.descriptors);
+    const recorded = compareWithRecord({ allocation, netnsInode, previousResult });
+    const inspected = links.inspect({
+      ...request.descriptors,
+      hostInterface: allocation.hostInterface,
+      podInterface: interfaceName,
+      address: allocation.address,
+      gateway: gateway(),
+      mtu: mtuAtAdd(interfaceName, previousResult) ?? node.mtu(),
+    });
+    return [...recorded, ...inspected];
+  };
+
+  const stale = (valid: readonly CniAttachment[]): readonly CniAttachment[] => {
+    const key = ({ containerId, interfaceName }: CniAttachment): string => `${containerId}\0${interfaceName}`;
+    const keep = new Set(valid.map(key));
+    return pool.list().filter((allocation) => !keep.has(key(allocation)));
+  };
+
+  // A full pool is not a reason: a runtime that hears 50 calls the whole node not ready, and its running pods are evicted.
+  const blocked = (): string | undefined =>
+    node.blocked() ??
+    (node.gateway() === undefined || pool.usage().blocks === 0
+      ? `Cannot attach pods: ${NO_GATEWAY}`
+      : undefined);
+
+  return { add, del, check, stale, blocked };
+}
+
+const NO_GATEWAY =
+  'this node has no block of pod addresses yet: check that the Kubernetes API is reachable from it';
+
+function refuseLongId({ containerId }: CniAttachment): void {
+  if (containerId.length <= MAX_CONTAINER_ID) return;
+  throw new OperationError(
+    `Cannot attach a container whose CNI_CONTAINERID has ${containerId.length} characters: use at most ${MAX_CONTAINER_ID}`,
+    { code: 'CONTAINER_ID_TOO_LONG' },
+  );
+}
+
+function refuseSecondAdd(allocation: Allocation | undefined): void {
+  if (allocation === undefined) return;
+  const { containerId, interfaceName, address } = allocation;
+  throw new OperationError(
+    `Cannot attach container "${containerId}" again: CNI_IFNAME "${interfaceName}" is in use with ${formatIpv4(address)}: DEL it first`,
+    { code: 'ALREADY_ATTACHED', context: { containerId, interfaceName } },
+  );
+}
+
+async function unwind(undo: readonly (() => unknown)[], report: (error: unknown) => void): Promise<void> {
+  for (const step of undo.toReversed()) {
+    try {
+      await step();
+    } catch (error) {
+      report(error);
+    }
+  }
+}
+
+function compareWithRecord({
+  allocation,
+  netnsInode,
+  previousResult,
+}: {
+  readonly allocation: Allocation;
+  readonly netnsInode: number;
+  readonly previousResult: PreviousResult;
+}): readonly string[] {
+  const differences: string[] = [];
+  if (allocation.netnsInode !== netnsInode) {
+    differences.push(`the network namespace is ${netnsInode}, ADD was done in ${allocation.netnsInode}`);
+  }
+  const address = `${formatIpv4(allocation.address)}/32`;
+  if (!previousResult.addresses.includes(address)) {
+    differences.push(
+      `the record has address ${address}, prevResult has ${previousResult.addresses.join(', ') || 'none'}`,
+    );
+  }
+  if (!previousResult.interfaces.some(({ name }) => name === allocation.interfaceName)) {
+    differences.push(`prevResult has no interface "${allocation.interfaceName}"`);
+  }
+  return differences;
+}
+
+/** From 1.1.0 on the result tells the MTU; it stays right for this pod when the node's setting changes. */
+const mtuAtAdd = (interfaceName: string, { interfaces }: PreviousResult): number | undefined =>
+  interfaces.find(({ name, sandbox }) => name === interfaceName && sandbox !== undefined)?.mtu;

@@ -1,0 +1,275 @@
+// Answers the shim's requests: decodes, checks, dispatches to the handler, words the result or the error. Knows CNI, not networks.
+// Invariant: every request gets one answer, whatever it holds; only our own bugs reject. CNI spec 1.1.0, sections 2 and 5.
+import {
+  CNI_CODE,
+  type AttachmentResult,
+  type CniAttachment,
+  type CniCommand,
+  type CniError,
+  NEWEST_CNI_VERSION,
+  type NetworkConfig,
+  type PreviousResult,
+  configError,
+  decodeNetworkConfig,
+  formatResult,
+  formatVersions,
+  versionHasCommand,
+} from '../../../proto/cni.ts';
+import { type CniInvocation, decodeEnvironment, environmentError } from '../../../proto/cni-environment.ts';
+import { type Decoded, decoded, refused } from '../../../proto/decoded.ts';
+import { NETLINK_DESCRIPTOR, NETNS_DESCRIPTOR, decodeRequest } from '../../../proto/shim-codec.ts';
+import type { PodDescriptors } from '../../linux/pod-descriptors.ts';
+import { type Done, done, encodeAnswer, failed, failedBy, parseJson, versionOf } from './cni-answer.ts';
+import { ContainerQueue } from './container-queue.ts';
+
+export interface AddRequest extends CniAttachment {
+  /** Path of the namespace as the runtime knows it; for the result only, never opened. */
+  readonly netns: string;
+  readonly descriptors: PodDescriptors;
+  /** namespace/name, where the runtime told. */
+  readonly podName: string | undefined;
+}
+
+export interface CheckRequest extends CniAttachment {
+  readonly descriptors: PodDescriptors;
+  readonly previousResult: PreviousResult;
+}
+
+/** The recipes. Failures are OperationErrors; cni-answer.ts maps their codes. */
+export interface CniHandler {
+  add(request: AddRequest): Promise<AttachmentResult>;
+  /** Idempotent; succeeds for an unknown attachment. */
+  del(attachment: CniAttachment): Promise<void>;
+  /** What differs from the record and the previous result, in words. */
+  check(request: CheckRequest): Promise<readonly string[]>;
+  /** Known attachments that are not among `valid`. */
+  stale(valid: readonly CniAttachment[]): readonly CniAttachment[];
+  /** Why an ADD could not be served now; undefined when it could. */
+  blocked(): string | undefined;
+}
+
+/** One answered request, for log and metrics. */
+export interface CniOutcome {
+  readonly command: CniCommand | 'unknown';
+  readonly containerId?: string;
+  readonly interfaceName?: string;
+  readonly podName?: string;
+  /** undefined = success. */
+  readonly error?: CniError;
+}
+
+export interface CniMessage {
+  readonly bytes: Uint8Array;
+  readonly descriptors: readonly number[];
+}
+
+export interface CniServer {
+  /** Takes one whole request; resolves to the encoded reply. The descriptors stay the caller's. */
+  readonly answer: (message: CniMessage) => Promise<Uint8Array>;
+  /** As `answer`, for a request that was left on disk: goes ahead of the runtime's own, which may be waiting for it (`beforeAdd`). */
+  readonly replay: (message: { readonly bytes: Uint8Array }) => Promise<Uint8Array>;
+  /** The reply to a request that could not even be read. */
+  readonly refuse: (reason: string) => Uint8Array;
+  /** DEL for an attachment that nobody asked about any more, in its container's turn. */
+  readonly remove: (attachment: CniAttachment) => Promise<void>;
+}
+
+export interface CniServerOptions {
+  readonly handler: CniHandler;
+  /** `seconds`: from the whole request to the reply. */
+  readonly observe: (outcome: CniOutcome, seconds: number) => void;
+  /** Monotonic milliseconds. */
+  readonly now?: () => number;
+  /** Done before each ADD: deletions that were left on disk, for runtimes that use an id again. Must not reject. */
+  readonly beforeAdd?: () => Promise<void>;
+}
+
+export function createCniServer({
+  handler,
+  observe: report,
+  beforeAdd,
+  now = () => performance.now(),
+}: CniServerOptions): CniServer {
+  // The runtime's requests keep their order of arrival in `arrivals`; whatever changes an attachment takes its turn in `queue`.
+  const arrivals = new ContainerQueue();
+  const queue = new ContainerQueue();
+
+  const add = async (request: AddRequest, config: NetworkConfig): Promise<Done> => {
+    await beforeAdd?.();
+    const result = await queue.run(request.containerId, () => handler.add(request));
+    return done(formatResult(config.cniVersion, result, config.dns));
+  };
+
+  const check = async (request: CheckRequest): Promise<Done> => {
+    const differences = await queue.run(request.containerId, () => handler.check(request));
+    if (differences.length === 0) return done();
+    return failed({
+      code: CNI_CODE.attachmentDiffers,
+      msg: `The network of interface "${request.interfaceName}" is not as ADD made it: delete the pod to have it made again`,
+      details: differences.join('; '),
+    });
+  };
+
+  const remove = async (attachment: CniAttachment): Promise<void> => {
+    await queue.run(attachment.containerId, () => handler.del(attachment));
+  };
+
+  // All removals are queued in the same turn as the list is made: an ADD that comes later waits behind them. A container that has an
+  // operation under way is no garbage, whatever the list says.
+  const collectGarbage = async (valid: readonly CniAttachment[]): Promise<Done> => {
+    const stale = handler
+      .stale(valid)
+      .filter(({ containerId }) => !arrivals.isBusy(containerId) && !queue.isBusy(containerId));
+    const results = await Promise.allSettled(stale.map(remove));
+    const failures = results.flatMap((result) =>
+      result.status === 'rejected' ? [failedBy(result.reason).error] : [],
+    );
+    if (failures.length === 0) return done();
+    return failed({
+      code: CNI_CODE.ioFailure,
+      msg: `Cannot remove ${failures.length} of ${stale.length} stale attachments: they are tried again with the next GC`,
+      details: failures.map(({ msg }) => msg).join('; '),
+    });
+  };
+
+  const status = (): Done => {
+    const reason = handler.blocked();
+    return reason === undefined ? done() : failed({ code: CNI_CODE.notAvailable, msg: reason });
+  };
+
+  const dispatch = async (request: Understood): Promise<Done> => {
+    const { invocation, config } = request;
+    switch (invocation.command) {
+      case 'ADD':
+        return await add({ ...invocation, ...request.pod, podName: podName(invocation) }, config);
+      case 'CHECK':
+        if (config.previousResult === undefined) {
+          return failed({
+            code: CNI_CODE.invalidConfig,
+            msg: 'The network configuration has no "prevResult": CHECK requires the result of ADD',
+          });
+        }
+        return await check({ ...invocation, ...request.pod, previousResult: config.previousResult });
+      case 'GC':
+        if (config.validAttachments === undefined) {
+          return failed({
+            code: CNI_CODE.invalidConfig,
+            msg: 'The network configuration has no "cni.dev/valid-attachments": GC requires the list of attachments to keep',
+          });
+        }
+        return await collectGarbage(config.validAttachments);
+      case 'STATUS':
+        return status();
+      case 'DEL':
+      case 'VERSION':
+        return done(); // answered before: they need no valid configuration
+      default:
+        return invocation satisfies never;
+    }
+  };
+
+  const perform = async (request: Received): Promise<Done> => {
+    const { invocation, json } = request;
+    // DEL must succeed with whatever configuration the runtime still has.
+    if (invocation.command === 'DEL') {
+      await remove(invocation);
+      return done();
+    }
+    if (invocation.command === 'VERSION') return done(formatVersions(versionOf(json)));
+    const config = decodeNetworkConfig(json);
+    if (!config.ok) return failed(configError(config.reason));
+    if (!versionHasCommand(config.value.cniVersion, invocation.command)) {
+      return failed({
+        code: CNI_CODE.incompatibleVersion,
+        msg: `cniVersion ${config.value.cniVersion} has no ${invocation.command}: use a newer version in the network configuration`,
+      });
+    }
+    const pod = podDescriptors(invocation, request.descriptors);
+    if (!pod.ok) return failed({ code: CNI_CODE.ioFailure, msg: pod.reason });
+    return await dispatch({ invocation, config: config.value, pod: pod.value });
+  };
+
+  const respond = async (message: CniMessage, order: Order): Promise<Uint8Array> => {
+    const startedAt = now();
+    const observe = (answered: CniOutcome): void => report(answered, (now() - startedAt) / 1000);
+    const request = decodeRequest(message.bytes);
+    if (!request.ok) return unreadable(request.reason, observe);
+    const json = parseJson(request.value.stdin);
+    const invocation = decodeEnvironment(request.value.environment);
+    if (!invocation.ok) {
+      const error = environmentError(invocation.reason);
+      observe({ command: 'unknown', error });
+      return encodeAnswer(versionOf(json), failed(error));
+    }
+    const received = { invocation: invocation.value, json, descriptors: message.descriptors };
+    const answer = await order(invocation.value, () => perform(received)).catch(failedBy);
+    observe(outcome(invocation.value, answer));
+    return encodeAnswer(versionOf(json), answer);
+  };
+
+  const inOrder: Order = (invocation, work) =>
+    'containerId' in invocation ? arrivals.run(invocation.containerId, work) : work();
+
+  return {
+    answer: (message) => respond(message, inOrder),
+    replay: ({ bytes }) => respond({ bytes, descriptors: [] }, (_invocation, work) => work()),
+    refuse: (reason) => unreadable(reason, (answered) => report(answered, 0)),
+    remove,
+  };
+}
+
+type Order = (invocation: CniInvocation, work: () => Promise<Done>) => Promise<Done>;
+
+interface Received {
+  readonly invocation: CniInvocation;
+  readonly json: unknown;
+  readonly descriptors: readonly number[];
+}
+
+interface Understood {
+  readonly invocation: CniInvocation;
+  readonly config: NetworkConfig;
+  readonly pod: { readonly descriptors: PodDescriptors };
+}
+
+function unreadable(reason: string, observe: (outcome: CniOutcome) => void): Uint8Array {
+  const error = {
+    code: CNI_CODE.undecodable,
+    msg: `The agent cannot read the request (${reason}): install the weft CNI plugin of the agent's version`,
+  };
+  observe({ command: 'unknown', error });
+  return encodeAnswer(NEWEST_CNI_VERSION, failed(error));
+}
+
+function podDescriptors(
+  { command }: CniInvocation,
+  descriptors: readonly number[],
+): Decoded<{ readonly descriptors: PodDescriptors }> {
+  const netlinkFd = descriptors[NETLINK_DESCRIPTOR] ?? -1;
+  const netnsFd = descriptors[NETNS_DESCRIPTOR] ?? -1;
+  const isNeeded = command === 'ADD' || command === 'CHECK';
+  if (isNeeded && (netlinkFd < 0 || netnsFd < 0)) {
+    return refused(
+      `${command} came without the pod's descriptors: install the weft CNI plugin of the agent's version`,
+    );
+  }
+  return decoded({ descriptors: { netlinkFd, netnsFd } });
+}
+
+function podName(invocation: CniInvocation): string | undefined {
+  if (invocation.command !== 'ADD') return undefined;
+  const { podName: name, podNamespace } = invocation.args;
+  return name === undefined ? undefined : `${podNamespace ?? ''}/${name}`;
+}
+
+function outcome(invocation: CniInvocation, answer: Done): CniOutcome {
+  const name = podName(invocation);
+  return {
+    command: invocation.command,
+    ...('containerId' in invocation
+      ? { containerId: invocation.containerId, interfaceName: invocation.interfaceName }
+      : {}),
+    ...(name === undefined ? {} : { podName: name }),
+    ...(answer.ok ? {} : { error: answer.error }),
+  };
+}

@@ -1,0 +1,104 @@
+// The CNI socket with everything behind it: listener, server, recipes, tombstones. Replays what was left on disk before it listens.
+import { join } from 'node:path';
+
+import { MAX_DESCRIPTORS, requestBytes } from '../../../proto/shim-codec.ts';
+import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
+import { createPodDescriptorsCheck } from '../../linux/pod-descriptors.ts';
+import { openReadiness } from '../../linux/readiness.ts';
+import { openUnixListener } from '../../linux/unix-listener.ts';
+import type { Settings } from '../../settings.ts';
+import { type Logger, errorFields } from '../../telemetry/logger.ts';
+import { type NodeReadiness, createAttachments } from './attachments.ts';
+import { type CniHandler, type CniOutcome, createCniServer } from './cni-server.ts';
+import type { PodLinks } from '../node/pod-links.ts';
+import { createTombstones } from './tombstones.ts';
+
+const DEADLINE_MS = 60_000;
+const REPLAY_MS = 15_000;
+
+export interface CniServiceOptions {
+  readonly settings: Pick<Settings, 'runDirectory' | 'stateDirectory'>;
+  readonly pool: LoggedAddressPool;
+  readonly links: PodLinks;
+  readonly node: NodeReadiness;
+  readonly log: Logger;
+  readonly observe: (outcome: CniOutcome, seconds: number) => void;
+}
+
+export interface CniService {
+  /** Why an ADD could not be served now. */
+  blocked(): string | undefined;
+  close(): Promise<void>;
+}
+
+export async function startCniService(options: CniServiceOptions): Promise<CniService> {
+  const { settings, log } = options;
+  const handler = createHandler(options);
+  const server = createCniServer({
+    handler,
+    observe(outcome, seconds) {
+      options.observe(outcome, seconds);
+      logOutcome(outcome, log);
+    },
+    beforeAdd: () => replay(),
+  });
+  const tombstones = createTombstones({
+    directory: join(settings.stateDirectory, 'tombstones'),
+    answer: server.replay,
+    failed: (file, reason) =>
+      log.warn('cni_refused', `Cannot replay the deletion in "${file}": ${reason}`, { reason }),
+  });
+  const replay = async (): Promise<void> => {
+    const replayed = await tombstones.replay();
+    if (replayed === 0) return;
+    log.info('tombstone_replayed', `Carried out ${replayed} pod deletions that happened meanwhile`, {
+      count: replayed,
+    });
+  };
+  await replay();
+  const replaying = setInterval(() => void replay(), REPLAY_MS); // what was left while this agent did not answer in time
+  const readiness = openReadiness();
+  const listener = openUnixListener({
+    path: join(settings.runDirectory, 'cni.sock'),
+    readiness,
+    messageBytes: requestBytes,
+    maxDescriptors: MAX_DESCRIPTORS,
+    deadlineMs: DEADLINE_MS,
+    handle: (message) => server.answer(message),
+    refuse: (reason) => server.refuse(reason),
+  });
+  return {
+    blocked: () => handler.blocked(),
+    async close() {
+      clearInterval(replaying);
+      await listener.close();
+      readiness.close();
+    },
+  };
+}
+
+const createHandler = ({ pool, links, node, log }: CniServiceOptions): CniHandler =>
+  createAttachments({
+    pool,
+    links,
+    node,
+    checkDescriptors: createPodDescriptorsCheck(),
+    undoFailed: ({ containerId, interfaceName }, error) =>
+      log.warn(
+        'cni_failed',
+        `Cannot undo a failed ADD of ${containerId}/${interfaceName}; it is cleaned up later`,
+        errorFields(error),
+      ),
+  });
+
+function logOutcome({ command, containerId, interfaceName, podName, error }: CniOutcome, log: Logger): void {
+  const fields = { command, container: containerId, interface: interfaceName, pod: podName };
+  if (error !== undefined) {
+    // A runtime asks for the status every few seconds; agent_not_ready has said it once.
+    log[command === 'STATUS' ? 'debug' : 'warn']('cni_failed', `${command} failed: ${error.msg}`, {
+      ...fields,
+      code: error.code,
+    });
+  } else if (command === 'ADD') log.debug('pod_attached', `Attached ${podName ?? containerId}`, fields);
+  else if (command === 'DEL') log.debug('pod_detached', `Detached ${podName ?? containerId}`, fields);
+}

@@ -1,0 +1,52 @@
+// Publishes the forwarding table to the data plane: the file is renamed into place, then a hint is sent. The file outlives both sides,
+// so a data plane that starts finds the last table without asking. Nothing is written when nothing changed.
+import { closeSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+
+import type { ForwardingTable } from '../../../proto/forwarding-table.ts';
+import { decodeForwardingTable, encodeForwardingTable } from '../../../proto/forwarding-codec.ts';
+import { sendText } from '../../linux/channel.ts';
+
+export interface ForwardingPublisher {
+  /** The generation that is in force now, and whether it is new. */
+  publish(inputs: Omit<ForwardingTable, 'generation'>): {
+    readonly generation: number;
+    readonly changed: boolean;
+  };
+}
+
+/** `path` lies on tmpfs, so no sync is needed; `channelFd` is the data plane's control channel. */
+export function createForwardingPublisher(options: { path: string; channelFd: number }): ForwardingPublisher {
+  let { generation, content } = lastPublished(options.path);
+  return {
+    publish(inputs) {
+      const candidate = contentOf({ ...inputs, generation: 0 });
+      if (content !== undefined && Buffer.compare(candidate, content) === 0) {
+        return { generation, changed: false };
+      }
+      content = candidate;
+      generation = (generation + 1) >>> 0;
+      const temporary = `${options.path}.new`;
+      const fd = openSync(temporary, 'w', 0o600);
+      try {
+        writeSync(fd, encodeForwardingTable({ ...inputs, generation }));
+      } finally {
+        closeSync(fd);
+      }
+      renameSync(temporary, options.path);
+      sendText(options.channelFd, 'table');
+      return { generation, changed: true };
+    },
+  };
+}
+
+const contentOf = (table: ForwardingTable): Uint8Array => encodeForwardingTable({ ...table, generation: 0 });
+
+function lastPublished(path: string): { generation: number; content: Uint8Array | undefined } {
+  try {
+    const table = decodeForwardingTable(readFileSync(path));
+    if (table.ok) return { generation: table.value.generation, content: contentOf(table.value) };
+  } catch {
+    // None yet: the first publication makes it.
+  }
+  return { generation: 0, content: undefined };
+}

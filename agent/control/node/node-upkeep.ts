@@ -1,0 +1,128 @@
+// Keeps the node's network as the cluster view wants it: bridge, routes and rules first, then the forwarding table. Runs when something
+// changed and as a sweep, so that what a person or another program deleted comes back. Ready once it has succeeded with a gateway.
+import type { Cidr, Ipv4 } from '../../../proto/address.ts';
+import { ipv4 } from '../../../proto/address.ts';
+import type { Clock } from '../../kube/clock.ts';
+import { type Logger, errorFields } from '../../telemetry/logger.ts';
+import type { ClusterView } from '../cluster/cluster-view.ts';
+import { forwardingInputs } from '../cluster/forwarding-inputs.ts';
+import type { ForwardingPublisher } from './forwarding.ts';
+import type { Identity } from '../cluster/identity.ts';
+import type { NodeNetwork, NodeNetworkDesired } from './node-network.ts';
+import { createPersistentTask } from '../persistent-task.ts';
+import type { Settings } from '../../settings.ts';
+
+export interface NodeUpkeepOptions {
+  readonly settings: Pick<Settings, 'range' | 'blockPrefixLength' | 'vni' | 'port' | 'masquerade'>;
+  readonly nodeIp: Ipv4;
+  readonly mtu: number;
+  readonly network: NodeNetwork;
+  readonly publisher: ForwardingPublisher;
+  readonly identity: () => Identity | undefined;
+  readonly blocks: () => readonly Cidr[];
+  readonly view: () => ClusterView;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Logger;
+  /** What was made or repaired, in words. */
+  readonly repaired: (words: readonly string[]) => void;
+  /** Told with each failure; it is tried again. */
+  readonly failed: (message: string) => void;
+  /** After each success. */
+  readonly done: () => void;
+}
+
+export interface NodeUpkeep {
+  changed(): void;
+  /** The bridge's address as the kernel has it; undefined until the network was made. */
+  gateway(): Ipv4 | undefined;
+  /** Why pods cannot be attached, in words; undefined when they can. */
+  blocked(): string | undefined;
+  stop(): void;
+}
+
+const SWEEP_MS = 10_000;
+
+/** The bridge's address: the first usable one of the node's first block. */
+export const gatewayOf = (blocks: readonly Cidr[]): Ipv4 | undefined =>
+  blocks[0] === undefined ? undefined : ipv4(blocks[0].base + 1);
+
+export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
+  const { settings, network, log, clock } = options;
+  let gateway: Ipv4 | undefined;
+  let failure: string | undefined;
+  let inForce: NodeNetworkDesired | undefined;
+  let cancelSweep: (() => void) | undefined;
+
+  const run = async (): Promise<void> => {
+    cancelSweep?.();
+    const blocks = options.blocks();
+    const wanted = gatewayOf(blocks);
+    const view = options.view();
+    const desired: NodeNetworkDesired = {
+      range: settings.range,
+      gateway: wanted,
+      blocks,
+      mtu: options.mtu,
+      tunnelPort: settings.port,
+      nodeIp: options.nodeIp,
+      peerAddresses: [...view.reachable.values()].map(({ address }) => address),
+      masquerade: settings.masquerade,
+    };
+    const words = await network.ensure(desired);
+    // What was wanted before already and had to be done again was taken away by somebody.
+    const isRepair = JSON.stringify(desired) === JSON.stringify(inForce);
+    inForce = desired;
+    if (words.length > 0) {
+      if (isRepair) options.repaired(words);
+      log[isRepair ? 'warn' : 'info'](isRepair ? 'network_repaired' : 'network_made', words.join('; '));
+    }
+    gateway = wanted;
+    failure = undefined;
+    publish(view, wanted);
+    options.done();
+    cancelSweep = clock.setTimer(SWEEP_MS, () => task.request());
+  };
+
+  const publish = (view: ClusterView, address: Ipv4 | undefined): void => {
+    const identity = options.identity();
+    if (identity === undefined) return;
+    const { generation, changed } = options.publisher.publish(
+      forwardingInputs(view, {
+        nodeName: identity.nodeName,
+        range: settings.range,
+        blockPrefixLength: settings.blockPrefixLength,
+        vni: settings.vni,
+        vtepMac: identity.vtepMac,
+        gateway: address,
+      }),
+    );
+    if (changed) {
+      log.debug('forwarding_published', `Forwarding table ${generation} has ${view.reachable.size} peers`, {
+        generation,
+        peers: view.reachable.size,
+      });
+    }
+  };
+
+  const task = createPersistentTask({
+    run,
+    failed: (error) => {
+      failure = error instanceof Error ? error.message : String(error);
+      log.error('network_failed', failure, errorFields(error));
+      options.failed(failure);
+    },
+    clock,
+    random: options.random,
+  });
+
+  return {
+    changed: () => task.request(),
+    gateway: () => gateway,
+    blocked: () => failure,
+    stop() {
+      task.stop();
+      cancelSweep?.();
+    },
+  };
+}

@@ -1,0 +1,266 @@
+// A pod's link: a veth whose host end is a port of the bridge, whose other end is the pod's interface with its address as /32, an on-link
+// route to the gateway and a default route. The pod's side goes through a netlink socket that the shim opened in the pod's namespace.
+// Synchronous, raw rtnetlink. Attach is a recipe: every acquisition registers its undo on the next line.
+import { type Ipv4, formatIpv4, ipv4, type Mac } from '../../../proto/address.ts';
+import { invariant } from '../../../proto/invariant.ts';
+import type { Link } from '../../../proto/rtnetlink-link.ts';
+import {
+  type Route,
+  RT_SCOPE_LINK,
+  RT_SCOPE_UNIVERSE,
+  RT_TABLE_MAIN,
+  RTN_UNICAST,
+  RTPROT_BOOT,
+} from '../../../proto/rtnetlink-route.ts';
+import {
+  findLink,
+  giveAddress,
+  listAddresses,
+  listRoutes,
+  makeVeth,
+  removeLink,
+  setLink,
+  setRoute,
+} from '../../linux/interface.ts';
+import {
+  adoptRouteNetlink,
+  NETLINK_ROUTE,
+  type NetlinkSocket,
+  openNetlink,
+} from '../../linux/netlink-socket.ts';
+import { codeOf, OperationError } from '../../operation-error.ts';
+import { openPodGuard, type PodGuard } from './pod-guard.ts';
+import { addressOfAlias, hostMacOf, listPodPorts, POD_PORT_PREFIX, podMacOf } from './pod-ports.ts';
+import { BRIDGE } from './range-conflicts.ts';
+
+/** IFNAMSIZ without its NUL. */
+const MAX_NAME_BYTES = 15;
+
+export interface PodLinkRequest {
+  /** A NETLINK_ROUTE socket that was opened inside the pod's namespace; the caller closes it. */
+  readonly netlinkFd: number;
+  /** The pod's namespace; the caller closes it. */
+  readonly netnsFd: number;
+  /** "vethwe" and 9 characters. */
+  readonly hostInterface: string;
+  readonly podInterface: string;
+  readonly address: Ipv4;
+  readonly gateway: Ipv4;
+  readonly mtu: number;
+  /** "weft:<containerId>:<ifname>:<address>", on the host's end: the record that the kernel keeps. */
+  readonly alias: string;
+}
+
+export interface PodLink {
+  readonly hostMac: Mac;
+  readonly podMac: Mac;
+  readonly mtu: number;
+}
+
+export interface PodLinks {
+  /**
+   * Everything or nothing: on failure what was made is undone. Throws OperationError: an errno name; EEXIST when the pod already has the interface,
+   * or the host's end exists; NO_BRIDGE; ENOENT when the anti-spoof set is missing; BAD_DESCRIPTOR.
+   */
+  attach(request: PodLinkRequest): PodLink;
+  /** Idempotent, works with the namespace gone; removes the veth and the anti-spoof element. False when there was nothing. */
+  detach(hostInterface: string, address: Ipv4 | undefined): boolean;
+  /** CHECK: what differs from the record, in words; empty = as it should be. */
+  inspect(request: Omit<PodLinkRequest, 'alias'>): readonly string[];
+  /** Host veths of ours by alias, for rebuilding. */
+  list(): readonly { readonly hostInterface: string; readonly alias: string }[];
+}
+
+/** What only one pod's link has: routes through it. */
+function podRoutes(index: number, gateway: Ipv4): readonly Route[] {
+  const common = {
+    table: RT_TABLE_MAIN,
+    protocol: RTPROT_BOOT,
+    type: RTN_UNICAST,
+    index,
+    preferredSource: undefined,
+    priority: 0,
+    onLink: false,
+  };
+  return [
+    {
+      ...common,
+      destination: { base: gateway, prefixLength: 32 },
+      scope: RT_SCOPE_LINK,
+      gateway: undefined,
+    },
+    { ...common, destination: { base: ipv4(0), prefixLength: 0 }, scope: RT_SCOPE_UNIVERSE, gateway },
+  ];
+}
+
+export interface PodLinksPorts {
+  readonly route: NetlinkSocket;
+  readonly guard: PodGuard;
+  /** A socket over a pod's passed descriptor. */
+  readonly adopt: (netlinkFd: number) => NetlinkSocket;
+}
+
+function requireBridge(route: NetlinkSocket): Link {
+  const bridge = findLink(route, BRIDGE);
+  if (bridge !== undefined) return bridge;
+  throw new OperationError(
+    `Cannot attach a pod: bridge "${BRIDGE}" is missing; the agent restores it, try again`,
+    { code: 'NO_BRIDGE' },
+  );
+}
+
+/** By this name the anti-spoof rules know a pod's port. */
+const requirePodPort = (name: string): void => {
+  invariant(
+    name.startsWith(POD_PORT_PREFIX) && name.length <= MAX_NAME_BYTES,
+    () => `"${name}" is no name of a pod's port: "${POD_PORT_PREFIX}" and 9 characters`,
+  );
+};
+
+export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks {
+  function makePair(request: PodLinkRequest, bridge: Link): PodLink {
+    const { hostInterface, podInterface, netnsFd, mtu, alias } = request;
+    const link = { hostMac: hostMacOf(alias), podMac: podMacOf(alias), mtu };
+    try {
+      makeVeth(route, {
+        near: { name: hostInterface, address: link.hostMac, master: bridge.index },
+        far: { name: podInterface, address: link.podMac, netnsFd },
+        mtu,
+      });
+    } catch (error) {
+      if (codeOf(error) !== 'EEXIST') throw error;
+      const where = findLink(route, hostInterface) === undefined ? 'pod' : 'host';
+      const name = where === 'pod' ? podInterface : hostInterface;
+      throw new OperationError(
+        `Cannot attach the pod: the ${where} already has an interface "${name}" (EEXIST)`,
+        {
+          code: 'EEXIST',
+          context: { where, interface: name },
+          cause: error,
+        },
+      );
+    }
+    return link;
+  }
+
+  function configurePod(pod: NetlinkSocket, { podInterface, address, gateway }: PodLinkRequest): void {
+    setLink(pod, 'lo', { up: true });
+    const link = findLink(pod, podInterface);
+    if (link === undefined) {
+      throw new OperationError(
+        `Cannot find "${podInterface}" through the passed netlink socket: it is not of the namespace that was passed with it`,
+        { code: 'BAD_DESCRIPTOR', context: { podInterface } },
+      );
+    }
+    if (link.ipv6Addresses === true) setLink(pod, podInterface, { ipv6Addresses: false });
+    giveAddress(pod, { index: link.index, address, prefixLength: 32, scope: RT_SCOPE_UNIVERSE });
+    setLink(pod, podInterface, { up: true });
+    for (const item of podRoutes(link.index, gateway)) setRoute(pod, item);
+  }
+
+  return {
+    attach(request) {
+      const { hostInterface, netlinkFd, address, alias } = request;
+      requirePodPort(hostInterface);
+      invariant(
+        addressOfAlias(alias) === address,
+        () => `alias "${alias}" does not record address ${formatIpv4(address)}`,
+      );
+      const undo: (() => void)[] = [];
+      try {
+        const pod = adopt(netlinkFd);
+        const bridge = requireBridge(route);
+        const link = makePair(request, bridge);
+        undo.push(() => removeLink(route, hostInterface));
+        setLink(route, hostInterface, {
+          alias,
+          hairpin: true,
+          ...(bridge.ipv6Addresses === undefined ? {} : { ipv6Addresses: false }),
+        });
+        guard.add({ hostInterface, mac: link.podMac, address });
+        undo.push(() => guard.remove(hostInterface));
+        setLink(route, hostInterface, { up: true });
+        configurePod(pod, request);
+        return link;
+      } catch (error) {
+        for (const step of undo.toReversed()) {
+          try {
+            step();
+          } catch {
+            // The sweep removes what stays; the first failure is what the caller must hear.
+          }
+        }
+        throw error;
+      }
+    },
+
+    detach(hostInterface) {
+      requirePodPort(hostInterface);
+      const hadLink = removeLink(route, hostInterface);
+      // After the link: a frame of the pod never meets a bridge without its element, or the other way round.
+      const hadElement = guard.remove(hostInterface);
+      return hadLink || hadElement;
+    },
+
+    inspect({ netlinkFd, hostInterface, podInterface, address, gateway, mtu }) {
+      const words: string[] = [];
+      const expect = (condition: boolean, otherwise: string): void => {
+        if (!condition) words.push(otherwise);
+      };
+      const bridge = findLink(route, BRIDGE);
+      const host = findLink(route, hostInterface);
+      if (host === undefined) return [`host interface "${hostInterface}" is missing`];
+      expect(host.up, `host interface "${hostInterface}" is down`);
+      expect(host.mtu === mtu, `host interface "${hostInterface}" has MTU ${host.mtu}, not ${mtu}`);
+      expect(
+        bridge !== undefined && host.master === bridge.index,
+        `host interface "${hostInterface}" is no port of bridge "${BRIDGE}"`,
+      );
+      expect(host.hairpin === true, `host interface "${hostInterface}" is not in hairpin mode`);
+
+      const pod = adopt(netlinkFd);
+      const link = findLink(pod, podInterface);
+      if (link === undefined) return [...words, `pod interface "${podInterface}" is missing`];
+      expect(
+        link.kind === 'veth' && link.peerIndex === host.index,
+        `pod interface "${podInterface}" is not the other end of "${hostInterface}"`,
+      );
+      expect(link.up, `pod interface "${podInterface}" is down`);
+      expect(link.mtu === mtu, `pod interface "${podInterface}" has MTU ${link.mtu}, not ${mtu}`);
+      expect(
+        listAddresses(pod).some((item) => item.index === link.index && item.address === address),
+        `pod interface "${podInterface}" lacks address ${formatIpv4(address)}`,
+      );
+      const routes = listRoutes(pod).filter((item) => item.index === link.index);
+      for (const wanted of podRoutes(link.index, gateway)) {
+        const name = wanted.gateway === undefined ? 'to the gateway' : 'by default';
+        expect(
+          routes.some(
+            (item) =>
+              item.destination.base === wanted.destination.base &&
+              item.destination.prefixLength === wanted.destination.prefixLength &&
+              item.gateway === wanted.gateway,
+          ),
+          `the pod's route ${name} (${formatIpv4(gateway)}) is missing`,
+        );
+      }
+      expect(
+        guard
+          .list()
+          .some(
+            (element) =>
+              element.hostInterface === hostInterface &&
+              element.address === address &&
+              element.mac === link.address,
+          ),
+        `the anti-spoof element of "${hostInterface}" is missing or of another address`,
+      );
+      return words;
+    },
+
+    list: () => listPodPorts(route).map(({ link, alias }) => ({ hostInterface: link.name, alias })),
+  };
+}
+
+export const openPodLinks = (): PodLinks =>
+  createPodLinks({ route: openNetlink(NETLINK_ROUTE), guard: openPodGuard(), adopt: adoptRouteNetlink });

@@ -1,0 +1,84 @@
+// The host's ends of the pods: which veths are ours, what their alias says, and that each is a port of the bridge with its anti-spoof
+// element. An alias "weft:<containerId>:<ifname>:<address>" is the record that the kernel keeps; MACs are derived from it, so guard and
+// ports can be rebuilt from the kernel alone. A container id is random, so another pod cannot guess its neighbour's MAC.
+import { createHash } from 'node:crypto';
+
+import { parseIpv4 } from '../../../proto/address-text.ts';
+import { type Ipv4, mac, type Mac } from '../../../proto/address.ts';
+import type { Link } from '../../../proto/rtnetlink-link.ts';
+import { listLinks, setLink } from '../../linux/interface.ts';
+import type { NetlinkSocket } from '../../linux/netlink-socket.ts';
+import { codeOf } from '../../operation-error.ts';
+import type { PodElement, PodGuard } from './pod-guard.ts';
+
+export const POD_PORT_PREFIX = 'vethwe';
+const ALIAS_PREFIX = 'weft:';
+
+/** Locally administered (second digit e), 40 bits of a hash. */
+function derivedMac(alias: string, end: string): Mac {
+  const digest = createHash('sha256').update(`${end} ${alias}`).digest();
+  return mac(0x0e * 2 ** 40 + digest.readUIntBE(0, 5));
+}
+
+export const podMacOf = (alias: string): Mac => derivedMac(alias, 'pod');
+export const hostMacOf = (alias: string): Mac => derivedMac(alias, 'host');
+
+/** The address that an alias of ours records; undefined for anything else. */
+export function addressOfAlias(alias: string): Ipv4 | undefined {
+  if (!alias.startsWith(ALIAS_PREFIX)) return undefined;
+  try {
+    return parseIpv4(alias.slice(alias.lastIndexOf(':') + 1));
+  } catch {
+    return undefined;
+  }
+}
+
+export interface PodPort {
+  readonly link: Link;
+  readonly alias: string;
+}
+
+export const listPodPorts = (route: NetlinkSocket): readonly PodPort[] =>
+  listLinks(route).flatMap((link) =>
+    link.kind === 'veth' &&
+    link.name.startsWith(POD_PORT_PREFIX) &&
+    link.alias?.startsWith(ALIAS_PREFIX) === true
+      ? [{ link, alias: link.alias }]
+      : [],
+  );
+
+export interface PodPortsOptions {
+  readonly route: NetlinkSocket;
+  readonly guard: PodGuard;
+  readonly bridge: Link;
+}
+
+/** Idempotent; what was repaired, in words. */
+export function ensurePodPorts({ route, guard, bridge }: PodPortsOptions): readonly string[] {
+  const words: string[] = [];
+  // Before the ports: an attach gives a port its alias first and its element then, so no element of a new port is taken for stale.
+  const present = guard.list();
+  const ports = listPodPorts(route);
+  const wanted = ports.flatMap(({ link, alias }): readonly PodElement[] => {
+    const address = addressOfAlias(alias);
+    return address === undefined ? [] : [{ hostInterface: link.name, mac: podMacOf(alias), address }];
+  });
+  const { added, removed } = guard.restore({ present, wanted });
+  if (added > 0) words.push(`restored ${added} elements of nftables set "bridge weft pods"`);
+  if (removed > 0) words.push(`removed ${removed} stale elements of nftables set "bridge weft pods"`);
+  for (const { link } of ports) {
+    const isPort = link.master === bridge.index;
+    if (isPort && link.hairpin === true && link.up) continue;
+    try {
+      if (!isPort) setLink(route, link.name, { master: bridge.index });
+      setLink(route, link.name, { hairpin: true });
+      setLink(route, link.name, { up: true });
+    } catch (error) {
+      // The pod went away meanwhile.
+      if (codeOf(error) === 'ENODEV') continue;
+      throw error;
+    }
+    words.push(`made "${link.name}" a port of "${bridge.name}" again`);
+  }
+  return words;
+}

@@ -1,0 +1,189 @@
+// HTTP for operators: status pages on one address (loopback), metrics on another. Reads only: GET and HEAD, no other method, no body,
+// no parameter changes anything. What is told comes from a StatusSource that control fills in.
+import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
+
+import { OperationError, codeOf } from '../../operation-error.ts';
+import type { StatusFacts } from './status-facts.ts';
+import { connectionsPage, ipamPage, peersPage, statusPage } from './status-pages.ts';
+
+export interface StatusSource {
+  facts(): StatusFacts;
+  /** The Prometheus text format. */
+  metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
+}
+
+export interface ListenOn {
+  readonly host: string;
+  /** 0 = any free one. */
+  readonly port: number;
+}
+
+export interface StatusServerOptions {
+  readonly source: StatusSource;
+  readonly status: ListenOn;
+  readonly metrics: ListenOn;
+  /** A request that could not be answered. */
+  readonly failed: (path: string, error: unknown) => void;
+}
+
+export interface StatusServer {
+  readonly statusPort: number;
+  readonly metricsPort: number;
+  close(): Promise<void>;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+}
+
+type Route = () => Answer | Promise<Answer>;
+
+const TEXT = 'text/plain; charset=utf-8';
+const JSON_TYPE = 'application/json; charset=utf-8';
+const LIMITS = { headersTimeout: 5000, requestTimeout: 5000, keepAliveTimeout: 30_000, maxHeaderSize: 8192 };
+const MAX_CONNECTIONS = 64;
+
+/** Throws OperationError with the errno name when an address cannot be listened on. */
+export async function openStatusServer(options: StatusServerOptions): Promise<StatusServer> {
+  const { source, failed } = options;
+  const status = await listen(serve(statusRoutes(source), failed), options.status);
+  try {
+    const metrics = await listen(serve(metricsRoutes(source), failed), options.metrics);
+    return {
+      statusPort: portOf(status),
+      metricsPort: portOf(metrics),
+      async close() {
+        await Promise.all([closed(status), closed(metrics)]);
+      },
+    };
+  } catch (error) {
+    await closed(status);
+    throw error;
+  }
+}
+
+function statusRoutes(source: StatusSource): ReadonlyMap<string, Route> {
+  const page = (
+    render: (facts: StatusFacts) => string,
+    status: (facts: StatusFacts) => number = () => 200,
+  ): Route => {
+    return () => {
+      const facts = source.facts();
+      return { status: status(facts), contentType: TEXT, body: render(facts) };
+    };
+  };
+  const whenReady = ({ notReady }: StatusFacts): number => (notReady.length === 0 ? 200 : 503);
+  return new Map<string, Route>([
+    ['/status', page(statusPage, whenReady)],
+    ['/status/peers', page(peersPage)],
+    ['/status/connections', page(connectionsPage)],
+    ['/status/ipam', page(ipamPage)],
+    [
+      '/report',
+      () => ({
+        status: 200,
+        contentType: JSON_TYPE,
+        body: `${JSON.stringify(source.facts(), undefined, 2)}\n`,
+      }),
+    ],
+    ['/healthz', () => ({ status: 200, contentType: TEXT, body: 'ok\n' })],
+    [
+      '/readyz',
+      page(({ notReady }) => (notReady.length === 0 ? 'ok\n' : `${notReady.join('\n')}\n`), whenReady),
+    ],
+  ]);
+}
+
+function metricsRoutes(source: StatusSource): ReadonlyMap<string, Route> {
+  return new Map<string, Route>([
+    [
+      '/metrics',
+      async () => {
+        const { contentType, text } = await source.metrics();
+        return { status: 200, contentType, body: text };
+      },
+    ],
+  ]);
+}
+
+function serve(routes: ReadonlyMap<string, Route>, failed: StatusServerOptions['failed']): Server {
+  const server = createServer(LIMITS, (request, response) => {
+    void answer(routes, request)
+      .catch((error: unknown) => {
+        failed(request.url ?? '', error);
+        return {
+          status: 500,
+          contentType: TEXT,
+          body: 'This page could not be made; see the log of the agent.\n',
+        };
+      })
+      .then((made) => send(made, request, response));
+  });
+  server.maxConnections = MAX_CONNECTIONS;
+  return server;
+}
+
+async function answer(routes: ReadonlyMap<string, Route>, request: IncomingMessage): Promise<Answer> {
+  const path = (request.url ?? '').split('?')[0] ?? '';
+  const route = routes.get(path);
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    return { status: 405, contentType: TEXT, body: 'Only GET and HEAD are answered here.\n' };
+  }
+  if (route === undefined) {
+    return { status: 404, contentType: TEXT, body: `There is: ${[...routes.keys()].join(' ')}\n` };
+  }
+  return route();
+}
+
+function send(
+  { status, contentType, body }: Answer,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  const bytes = Buffer.from(body);
+  response.writeHead(status, {
+    'content-type': contentType,
+    'content-length': bytes.length,
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    ...(status === 405 ? { allow: 'GET, HEAD', connection: 'close' } : {}),
+  });
+  response.end(request.method === 'HEAD' ? undefined : bytes);
+}
+
+function listen(server: Server, { host, port }: ListenOn): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause) => {
+      const code = codeOf(cause);
+      const remedy =
+        code === 'EADDRINUSE' ? '; stop the program that listens there, or set another address' : '';
+      reject(
+        new OperationError(`Cannot listen on ${host}:${port} (${code})${remedy}`, {
+          code,
+          context: { host, port },
+          cause,
+        }),
+      );
+    });
+    // Shared, since an old and a new agent are up together for a moment when the agent is upgraded.
+    server.listen({ host, port, reusePort: port !== 0 }, () => {
+      server.removeAllListeners('error');
+      server.on('error', () => undefined); // of accepting: the client sees it
+      resolve(server);
+    });
+  });
+}
+
+function portOf(server: Server): number {
+  const address = server.address();
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+function closed(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}

@@ -1,0 +1,66 @@
+// Program of the image's build: makes the folder that the image has as /opt/weft out of a checkout whose packages are installed.
+//   node manifests/image/build-tree.ts FOLDER
+// Types are stripped here, once: a process that loads .ts starts slower and keeps 30 MB for the stripper. Columns and lines stay as they
+// are in the sources, so stack traces name them. Of the packages goes along what a program loads: no types, maps, sources, other libc.
+import { cpSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { stripTypeScriptTypes } from 'node:module';
+import { basename, dirname, join, relative } from 'node:path';
+
+const CHECKOUT = join(import.meta.dirname, '../..');
+const SOURCES = ['agent', 'proto'];
+/** Build steps of the checkout; in the image there is nothing to build with. */
+const LEFT_OUT = ['agent/dataplane/assemble.ts'];
+const DATA = /\.wasm$/;
+/** The runtime itself is placed elsewhere; the others serve the lab alone, or nothing that is executed here. */
+const PACKAGES_LEFT_OUT = /^(?:node-linux-|node-bin-|dgram-as-promised$|\.)/;
+const LOADED = /\.(?:js|cjs|mjs|json|node|wasm)$|^(?:LICEN[CS]E|NOTICE)/i;
+
+/** A string that is nothing but the path of a source: an import, or a program that is started. */
+const SOURCE_PATH = /(['"])([\w./-]+)\.ts\1/g;
+
+export const toJavaScript = (source: string): string =>
+  stripTypeScriptTypes(source, { mode: 'strip' }).replaceAll(SOURCE_PATH, '$1$2.js$1');
+
+function place(target: string, text: string): void {
+  mkdirSync(dirname(target), { recursive: true });
+  writeFileSync(target, text);
+}
+
+function copySources(folder: string): void {
+  for (const source of SOURCES) {
+    for (const name of readdirSync(join(CHECKOUT, source), { recursive: true, encoding: 'utf8' })) {
+      const path = join(source, name);
+      if (LEFT_OUT.includes(path)) continue;
+      if (DATA.test(path)) cpSync(join(CHECKOUT, path), join(folder, path));
+      if (!path.endsWith('.ts')) continue;
+      place(
+        join(folder, path.replace(/\.ts$/, '.js')),
+        toJavaScript(readFileSync(join(CHECKOUT, path), 'utf8')),
+      );
+    }
+  }
+  const installer = readFileSync(join(import.meta.dirname, 'install-shim.ts'), 'utf8');
+  place(join(folder, 'install-shim.js'), toJavaScript(installer));
+  cpSync(join(CHECKOUT, 'package.json'), join(folder, 'package.json'));
+}
+
+function copyPackages(folder: string): void {
+  const packages = join(CHECKOUT, 'node_modules');
+  for (const entry of readdirSync(packages, { recursive: true, withFileTypes: true })) {
+    const path = join(relative(packages, entry.parentPath), entry.name);
+    if (!entry.isFile() || PACKAGES_LEFT_OUT.test(path.split('/')[0]!)) continue; // !: split gives one part at least
+    if (!LOADED.test(basename(path)) || /\bmusl/.test(path)) continue;
+    mkdirSync(dirname(join(folder, 'node_modules', path)), { recursive: true });
+    cpSync(join(packages, path), join(folder, 'node_modules', path));
+  }
+}
+
+if (import.meta.main) {
+  const [folder] = process.argv.slice(2);
+  if (folder === undefined) {
+    console.error('Cannot build: say where to: node manifests/image/build-tree.ts FOLDER');
+    process.exit(2);
+  }
+  copySources(folder);
+  copyPackages(folder);
+}
