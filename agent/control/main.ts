@@ -5,7 +5,9 @@ import { join } from 'node:path';
 
 import { type Ipv4, formatCidr, formatIpv4 } from '../../proto/address.ts';
 import { PROBE_INTERVAL_MS } from '../../proto/probe.ts';
+import type { ApiEndpoint } from '../kube/api-endpoint.ts';
 import { systemClock } from '../kube/clock.ts';
+import { openClusterEndpoint } from '../kube/endpoint-config.ts';
 import { findNodeAddress } from '../linux/node-address.ts';
 import { underlayOf } from '../linux/underlay.ts';
 import { OperationError } from '../operation-error.ts';
@@ -47,6 +49,7 @@ async function main(): Promise<void> {
 }
 
 async function control(settings: Settings, log: Logger): Promise<void> {
+  const endpoint = createEndpointReader();
   const clock = systemClock;
   const random = Math.random;
   const nodeIp = settings.nodeIp ?? findNodeAddress();
@@ -96,7 +99,7 @@ async function control(settings: Settings, log: Logger): Promise<void> {
     clock,
     random,
     log,
-    environment: process.env,
+    endpoint,
     requested: (request) => observation.counters.apiRequest(request),
     relisted: (resource) => observation.counters.apiRelisted(resource),
     changed() {
@@ -191,6 +194,18 @@ async function control(settings: Settings, log: Logger): Promise<void> {
     await pool.closed();
     log.flush();
   });
+}
+
+/** The first reading takes half a second, so it starts now, beside everything else; later ones read anew. */
+function createEndpointReader(): () => Promise<ApiEndpoint> {
+  const read = (): Promise<ApiEndpoint> => openClusterEndpoint({ environment: process.env });
+  let first: Promise<ApiEndpoint> | undefined = read();
+  first.catch(() => undefined); // told to the one who asks
+  return () => {
+    const answer = first ?? read();
+    first = undefined;
+    return answer;
+  };
 }
 
 /** Says once when the node can attach pods, and once when it cannot any more. */

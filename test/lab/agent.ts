@@ -11,6 +11,8 @@ import { LAB_DIRECTORY } from './enclosure.ts';
 import type { NodeNamespace } from './node-namespace.ts';
 import { type LabProcess, startProcess } from './process.ts';
 
+/** One for all labs: what was compiled once starts in a third of the time. */
+const COMPILE_CACHE = fileURLToPath(new URL('../../node_modules/.cache/weft', import.meta.url));
 const KEEPER = fileURLToPath(new URL('../../agent/keeper.ts', import.meta.url));
 const STATUS = 'http://127.0.0.1:6784';
 const METRICS_PORT = 6782;
@@ -52,6 +54,7 @@ export function createAgent(node: NodeNamespace, kubeconfig: string): Agent {
         WEFT_NODE_IP: node.address,
         KUBECONFIG: kubeconfig,
         IPALLOC_RANGE: '10.32.0.0/12',
+        NODE_COMPILE_CACHE: COMPILE_CACHE,
         ...environment,
       },
       logFile,

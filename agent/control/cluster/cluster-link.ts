@@ -7,7 +7,7 @@ import { ADDRESS_BLOCKS, PEERS } from '../../../proto/api-kinds.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
 import { createClusterApi, resourcePath, userAgent } from '../../kube/api-client.ts';
 import type { Clock } from '../../kube/clock.ts';
-import { openClusterEndpoint } from '../../kube/endpoint-config.ts';
+import type { ApiEndpoint } from '../../kube/api-endpoint.ts';
 import { createHttpClient } from '../../kube/http.ts';
 import {
   type Reflector,
@@ -35,7 +35,8 @@ export interface ClusterLinkOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
-  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Reads the configuration; asked again after a failure. */
+  readonly endpoint: () => Promise<ApiEndpoint>;
   /** One API request was answered, or failed with that code. */
   readonly requested: (request: { verb: string; resource: string; code: string }) => void;
   /** A watch could not go on and its objects were listed again. */
@@ -122,7 +123,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   });
 
   const configure = async (): Promise<void> => {
-    const endpoint = await openClusterEndpoint({ environment: options.environment });
+    const endpoint = await options.endpoint();
     if (stopped) return;
     http = createHttpClient({
       endpoint,
