@@ -33,6 +33,12 @@ export interface Settings {
   readonly blockQuarantineMs: number;
   /** How long an empty block, other than the first, is kept. */
   readonly blockQuietMs: number;
+  /** Where the CNI configuration is written once pods can be attached; undefined = nowhere. */
+  readonly cniDirectory: string | undefined;
+  /** The runtime's plugins, to see which ones the node has. */
+  readonly cniPluginDirectory: string;
+  /** The CNI configuration to write. */
+  readonly cniTemplate: string;
   readonly logLevel: string;
   readonly logFormat: 'json' | 'pretty';
 }
@@ -60,6 +66,17 @@ export const SETTING_TABLE: readonly (readonly [name: string, fallback: string, 
   ['WEFT_STATE_DIR', '/var/lib/weft', 'allocations and the last-known cluster state'],
   ['WEFT_BLOCK_QUARANTINE_SECONDS', '600', 'how long a freed block stays unclaimed'],
   ['WEFT_BLOCK_QUIET_SECONDS', '600', 'how long an empty block, other than the first, is kept'],
+  [
+    'WEFT_CNI_CONF_DIR',
+    '',
+    "the runtime's folder for CNI configurations, written once pods can be attached; empty: not written",
+  ],
+  [
+    'WEFT_CNI_BIN_DIR',
+    '/opt/cni/bin',
+    "the runtime's folder for CNI plugins; chained ones that are missing are left out",
+  ],
+  ['WEFT_CNI_TEMPLATE', '/etc/weft/10-weft.conflist', 'the CNI configuration to write'],
   ['LOG_LEVEL', 'info', 'trace, debug, info, warn or error'],
   ['LOG_FORMAT', 'json', 'json, or pretty for people'],
 ];
@@ -84,10 +101,16 @@ export function parseSettings(environment: Environment): Settings {
     masquerade: choice('WEFT_MASQUERADE', text('WEFT_MASQUERADE'), ['0', '1']) === '1',
     statusAddress: listenAddress('WEAVE_HTTP_ADDR', text('WEAVE_HTTP_ADDR')),
     metricsAddress: listenAddress('WEAVE_METRICS_ADDR', text('WEAVE_METRICS_ADDR')),
-    runDirectory: directory('WEFT_RUN_DIR', text('WEFT_RUN_DIR')),
-    stateDirectory: directory('WEFT_STATE_DIR', text('WEFT_STATE_DIR')),
+    runDirectory: absolutePath('WEFT_RUN_DIR', text('WEFT_RUN_DIR')),
+    stateDirectory: absolutePath('WEFT_STATE_DIR', text('WEFT_STATE_DIR')),
     blockQuarantineMs: seconds('WEFT_BLOCK_QUARANTINE_SECONDS', text),
     blockQuietMs: seconds('WEFT_BLOCK_QUIET_SECONDS', text),
+    cniDirectory:
+      text('WEFT_CNI_CONF_DIR') === ''
+        ? undefined
+        : absolutePath('WEFT_CNI_CONF_DIR', text('WEFT_CNI_CONF_DIR')),
+    cniPluginDirectory: absolutePath('WEFT_CNI_BIN_DIR', text('WEFT_CNI_BIN_DIR')),
+    cniTemplate: absolutePath('WEFT_CNI_TEMPLATE', text('WEFT_CNI_TEMPLATE')),
     logLevel: choice('LOG_LEVEL', text('LOG_LEVEL'), ['trace', 'debug', 'info', 'warn', 'error']),
     logFormat: choice('LOG_FORMAT', text('LOG_FORMAT'), ['json', 'pretty'] as const),
   };
@@ -173,7 +196,7 @@ function listenAddress(name: string, text: string): ListenAddress {
   return { host, port: Number(port) };
 }
 
-function directory(name: string, text: string): string {
+function absolutePath(name: string, text: string): string {
   if (!text.startsWith('/')) throw invalid(name, text, 'write an absolute path');
   return text.length > 1 ? text.replace(/\/+$/, '') : text;
 }

@@ -7,14 +7,22 @@ import { join } from 'node:path';
 import { SETTING_TABLE } from '../agent/settings.ts';
 import { API_GROUP, API_VERSION } from '../proto/api-kinds.ts';
 import { CUSTOM_KINDS, type CustomKind } from '../proto/api-schema.ts';
-import { type YamlValue, formatYaml } from './yaml.ts';
+import { type YamlValue, formatYaml, quote } from './yaml.ts';
 
 const HERE = import.meta.dirname;
 const BASE = join(HERE, 'base');
 const COMMENT_WIDTH = 110;
 
 /** Set by the DaemonSet itself: they are a matter of the pod and its mounts, not of the operator. */
-const SET_BY_DAEMONSET = ['HOSTNAME', 'WEFT_NODE_IP', 'WEFT_RUN_DIR', 'WEFT_STATE_DIR'];
+const SET_BY_DAEMONSET = new Set([
+  'HOSTNAME',
+  'WEFT_NODE_IP',
+  'WEFT_RUN_DIR',
+  'WEFT_STATE_DIR',
+  'WEFT_CNI_CONF_DIR',
+  'WEFT_CNI_BIN_DIR',
+  'WEFT_CNI_TEMPLATE',
+]);
 
 const LABELS = { 'app.kubernetes.io/name': 'weft', 'app.kubernetes.io/part-of': 'weft' };
 
@@ -64,8 +72,8 @@ function comment(text: string): string {
 }
 
 function settings(): string {
-  const entries = SETTING_TABLE.filter(([name]) => !SET_BY_DAEMONSET.includes(name)).map(
-    ([name, fallback, meaning]) => `${comment(meaning)}  ${name}: ${JSON.stringify(fallback)}\n`,
+  const entries = SETTING_TABLE.filter(([name]) => !SET_BY_DAEMONSET.has(name)).map(
+    ([name, fallback, meaning]) => `${comment(meaning)}  ${name}: ${quote(fallback)}\n`,
   );
   const metadata = formatYaml({
     apiVersion: 'v1',

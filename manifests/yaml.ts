@@ -1,4 +1,4 @@
-// Writes plain data as YAML 1.2 in block style. Strings that YAML could take for something else are quoted as JSON, which YAML contains.
+// Writes plain data as YAML 1.2 in block style, as the formatter would. Strings that YAML could take for something else are quoted.
 
 export type YamlValue =
   | string
@@ -24,12 +24,13 @@ function lines(value: YamlValue): readonly string[] {
     });
   }
   if (typeof value !== 'object') return [scalar(value)];
-  return Object.entries(value).flatMap(([key, item]) => {
-    if (item === undefined) return [];
-    if (isEmpty(item)) return [`${scalar(key)}: ${isList(item) ? '[]' : '{}'}`];
-    if (typeof item !== 'object') return [`${scalar(key)}: ${scalar(item)}`];
-    return [`${scalar(key)}:`, ...lines(item).map((line) => `  ${line}`)];
-  });
+  return Object.entries(value).flatMap(([key, item]) => (item === undefined ? [] : entry(scalar(key), item)));
+}
+
+function entry(key: string, value: YamlValue): readonly string[] {
+  if (isEmpty(value)) return [`${key}: ${isList(value) ? '[]' : '{}'}`];
+  if (typeof value !== 'object') return [`${key}: ${scalar(value)}`];
+  return [`${key}:`].concat(lines(value).map((line) => `  ${line}`));
 }
 
 const isList = (value: YamlValue): value is readonly YamlValue[] => Array.isArray(value);
@@ -38,5 +39,9 @@ const isEmpty = (value: YamlValue): boolean => typeof value === 'object' && Obje
 
 function scalar(value: string | number | boolean): string {
   if (typeof value !== 'string') return String(value);
-  return PLAIN.test(value) && !RESERVED.test(value) ? value : JSON.stringify(value);
+  return PLAIN.test(value) && !RESERVED.test(value) ? value : quote(value);
 }
+
+/** Between single quotes nothing but they themselves has a meaning; JSON, which YAML contains, does the rest. */
+export const quote = (value: string): string =>
+  /['\p{Cc}]/u.test(value) ? JSON.stringify(value) : `'${value}'`;

@@ -2,23 +2,23 @@
 //   node manifests/image/build-tree.ts FOLDER
 // Types are stripped here, once: a process that loads .ts starts slower and keeps 30 MB for the stripper. Columns and lines stay as they
 // are in the sources, so stack traces name them. Of the packages goes along what a program loads: no types, maps, sources, other libc.
-import { cpSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
-import { basename, dirname, join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 
 const CHECKOUT = join(import.meta.dirname, '../..');
 const SOURCES = ['agent', 'proto'];
 /** Build steps of the checkout; in the image there is nothing to build with. */
-const LEFT_OUT = ['agent/dataplane/assemble.ts'];
+const LEFT_OUT = new Set(['agent/dataplane/assemble.ts']);
 const DATA = /\.wasm$/;
 /** The runtime itself is placed elsewhere; the others serve the lab alone, or nothing that is executed here. */
-const PACKAGES_LEFT_OUT = /^(?:node-linux-|node-bin-|dgram-as-promised$|\.)/;
+const PACKAGES_LEFT_OUT = /^(?:node-linux-|dgram-as-promised$)/;
 const LOADED = /\.(?:js|cjs|mjs|json|node|wasm)$|^(?:LICEN[CS]E|NOTICE)/i;
 
 /** A string that is nothing but the path of a source: an import, or a program that is started. */
 const SOURCE_PATH = /(['"])([\w./-]+)\.ts\1/g;
 
-export const toJavaScript = (source: string): string =>
+const toJavaScript = (source: string): string =>
   stripTypeScriptTypes(source, { mode: 'strip' }).replaceAll(SOURCE_PATH, '$1$2.js$1');
 
 function place(target: string, text: string): void {
@@ -30,7 +30,7 @@ function copySources(folder: string): void {
   for (const source of SOURCES) {
     for (const name of readdirSync(join(CHECKOUT, source), { recursive: true, encoding: 'utf8' })) {
       const path = join(source, name);
-      if (LEFT_OUT.includes(path)) continue;
+      if (LEFT_OUT.has(path)) continue;
       if (DATA.test(path)) cpSync(join(CHECKOUT, path), join(folder, path));
       if (!path.endsWith('.ts')) continue;
       place(
@@ -44,14 +44,21 @@ function copySources(folder: string): void {
   cpSync(join(CHECKOUT, 'package.json'), join(folder, 'package.json'));
 }
 
+interface Lockfile {
+  readonly packages: Readonly<Record<string, { readonly dev?: boolean }>>;
+}
+
 function copyPackages(folder: string): void {
-  const packages = join(CHECKOUT, 'node_modules');
-  for (const entry of readdirSync(packages, { recursive: true, withFileTypes: true })) {
-    const path = join(relative(packages, entry.parentPath), entry.name);
-    if (!entry.isFile() || PACKAGES_LEFT_OUT.test(path.split('/')[0]!)) continue; // !: split gives one part at least
-    if (!LOADED.test(basename(path)) || /\bmusl/.test(path)) continue;
-    mkdirSync(dirname(join(folder, 'node_modules', path)), { recursive: true });
-    cpSync(join(packages, path), join(folder, 'node_modules', path));
+  const lockfile = JSON.parse(readFileSync(join(CHECKOUT, 'package-lock.json'), 'utf8')) as Lockfile; // as: npm's own form
+  for (const [path, { dev = false }] of Object.entries(lockfile.packages)) {
+    const name = path.replace(/^node_modules\//, '');
+    if (path === '' || dev || PACKAGES_LEFT_OUT.test(name) || !existsSync(join(CHECKOUT, path))) continue;
+    for (const entry of readdirSync(join(CHECKOUT, path), { recursive: true, withFileTypes: true })) {
+      const file = relative(CHECKOUT, join(entry.parentPath, entry.name));
+      if (!entry.isFile() || !LOADED.test(entry.name) || /\/musl_/.test(file)) continue;
+      mkdirSync(dirname(join(folder, file)), { recursive: true });
+      cpSync(join(CHECKOUT, file), join(folder, file));
+    }
   }
 }
 

