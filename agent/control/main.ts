@@ -16,7 +16,7 @@ import { type Logger, createLogger, errorFields } from '../telemetry/logger.ts';
 import { VERSION } from '../version.ts';
 import { type ClusterLink, startClusterLink } from './cluster/cluster-link.ts';
 import { createClusterView } from './cluster/cluster-view.ts';
-import { CNI_CONFIGURATION_FILE, ensureCniConfiguration } from './cni/cni-configuration.ts';
+import { createConfigurationKeeper } from './cni/configuration-keeper.ts';
 import { type CniService, startCniService } from './cni/cni-service.ts';
 import { createForwardingPublisher } from './node/forwarding.ts';
 import { openNodeNetwork } from './node/node-network.ts';
@@ -225,41 +225,6 @@ function createReadiness(isReady: () => boolean, log: Logger): { settle(): void 
       if (now) log.info('agent_ready', 'Pods can be attached');
       else log.warn('agent_not_ready', 'Pods cannot be attached at the moment; see /status');
     },
-  };
-}
-
-/** Puts the CNI configuration in place, again and again; says each change and each problem once. */
-function createConfigurationKeeper(settings: Settings, log: Logger): () => void {
-  let told = '';
-  const tellOnce = (text: string, tell: () => void): void => {
-    if (text !== told) tell();
-    told = text;
-  };
-  return () => {
-    const { cniDirectory, cniPluginDirectory, cniTemplate } = settings;
-    if (cniDirectory === undefined) return;
-    try {
-      const state = ensureCniConfiguration({
-        directory: cniDirectory,
-        pluginDirectory: cniPluginDirectory,
-        template: cniTemplate,
-      });
-      if (state.written) {
-        log.info('cni_configuration_written', `Wrote ${CNI_CONFIGURATION_FILE} to "${cniDirectory}"`, {
-          left_out: state.leftOut.join(' '),
-        });
-      }
-      tellOnce(state.preferred.join(', '), () => {
-        if (state.preferred.length === 0) return;
-        log.warn(
-          'cni_configuration_failed',
-          `The runtime uses ${state.preferred.join(', ')} in place of Weft: remove it from the node's CNI configuration folder when its network is no longer wanted`,
-        );
-      });
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      tellOnce(message, () => log.error('cni_configuration_failed', message, errorFields(error)));
-    }
   };
 }
 
