@@ -15,7 +15,7 @@ import { OperationError } from './operation-error.ts';
 import { type Role, createRole } from './role.ts';
 import { type RoleState, writeRoleStates } from './role-states.ts';
 import { type Settings, parseSettings } from './settings.ts';
-import { type Logger, createLogger } from './telemetry/logger.ts';
+import { type Logger, createLogger, errorFields } from './telemetry/logger.ts';
 
 const TUN_NAME = 'weft0';
 const SEND_SOCKETS = 8;
@@ -63,14 +63,23 @@ function keep(settings: ReturnType<typeof resolveNodeIp>, log: Logger): void {
   const environment = {
     ...process.env,
     WEFT_NODE_IP: formatIpv4(settings.nodeIp),
-    WEFT_TUN_OFFLOADS: String(tun.offloads),
+    WEFT_TUN_NAME: TUN_NAME,
     // Stripped and compiled sources are kept: a role starts in a third of the time and 30 MB smaller (without the type stripper).
     NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? join(settings.stateDirectory, 'compile-cache'),
   };
   const states = new Map<string, RoleState>();
   const changed = (state: RoleState): void => {
     states.set(state.role, state);
-    writeRoleStates(join(settings.runDirectory, 'roles.json'), [...states.values()]);
+    try {
+      writeRoleStates(join(settings.runDirectory, 'roles.json'), [...states.values()]);
+    } catch (error) {
+      // Only status pages and metrics read it: no reason to take the pods' network down.
+      log.warn(
+        'status_failed',
+        'Cannot write roles.json: status and metrics show old roles',
+        errorFields(error),
+      );
+    }
   };
   const control = createRole({
     name: 'control',

@@ -1,10 +1,12 @@
 // One role of the agent as the keeper runs it: the process that works, and for the data plane a warm spare that has loaded everything
 // and waits for its turn. Each process has a channel of its own; "activate" gives it the turn, "drain" asks it to finish and exit.
-// A role that keeps dying at once is restarted with growing pauses; a spare takes over without any.
+// A role that keeps dying at once, or cannot even be started, is restarted with growing pauses; a spare takes over without any.
+// Invariant: until stop() every process that ends or fails to start is followed by another one.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 
 import { openChannel, sendText } from './linux/channel.ts';
+import { codeOf } from './operation-error.ts';
 import type { RoleState } from './role-states.ts';
 import type { Logger } from './telemetry/logger.ts';
 
@@ -15,7 +17,9 @@ export interface RoleOptions {
   /** Descriptors that the child gets from 3 on; `channel` is its own end of the keeper channel. */
   readonly descriptors: (channel: number) => readonly number[];
   readonly spares: number;
-  readonly log: Logger;
+  /** Runs the script; this process's own Node unless told. */
+  readonly program?: string;
+  readonly log: Pick<Logger, 'warn' | 'error'>;
   readonly changed: (state: RoleState) => void;
 }
 
@@ -33,6 +37,8 @@ interface Member {
 const HEALTHY_AFTER_MS = 10_000;
 const TOO_SOON_MS = 300;
 const PAUSES_MS = [0, 250, 1000, 2500, 5000, 10_000];
+/** By these somebody else ends a process; by the others (SIGSEGV, SIGABRT, SIGBUS, …) it ends over a fault of its own. */
+const FROM_OUTSIDE: ReadonlySet<number | string> = new Set(['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP']);
 
 export function createRole(options: RoleOptions): Role {
   const { name, log } = options;
@@ -53,41 +59,86 @@ export function createRole(options: RoleOptions): Role {
 
   const start = (): void => {
     if (stopping) return;
-    const [ours, theirs] = openChannel();
-    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', options.script], {
-      env: options.environment,
-      stdio: ['pipe', 'inherit', 'inherit', ...options.descriptors(theirs)],
-    });
-    closeSync(theirs);
-    const member: Member = { child, channel: ours, startedAt: performance.now() };
+    let member: Member;
+    try {
+      member = launch();
+    } catch (error) {
+      failedToStart(error);
+      return;
+    }
     members.add(member);
-    child.on('error', (error) =>
-      log.error('role_failed_to_start', `Cannot start ${name}: ${error.message}`, { name }),
-    );
+    const { child } = member;
     child.on('exit', (code, signal) => ended(member, code ?? signal ?? 'unknown'));
+    child.on('error', (error) => {
+      if (child.pid !== undefined) return; // a signal that was not delivered
+      remove(member);
+      failedToStart(error);
+    });
     child.stdin?.on('error', () => undefined); // the child ended first: its exit is handled above
     if (active === undefined) activate(member);
   };
 
-  const ended = (member: Member, how: number | string): void => {
+  /** The process is no more; where it had the turn, the spare gets it. */
+  const remove = (member: Member): void => {
     members.delete(member);
     closeSync(member.channel);
+    if (member !== active) return;
+    active = undefined;
+    const [spare] = members;
+    if (spare !== undefined && !stopping) activate(spare);
+  };
+
+  /** Throws, or the child emits an error, where no process or descriptor is to be had: both pass. */
+  const launch = (): Member => {
+    const [ours, theirs] = openChannel();
+    try {
+      const program = options.program ?? process.execPath;
+      const child = spawn(program, ['--disable-warning=ExperimentalWarning', options.script], {
+        env: options.environment,
+        stdio: ['pipe', 'inherit', 'inherit', ...options.descriptors(theirs)],
+      });
+      return { child, channel: ours, startedAt: performance.now() };
+    } catch (error) {
+      closeSync(ours);
+      throw error;
+    } finally {
+      closeSync(theirs);
+    }
+  };
+
+  const failedToStart = (error: unknown): void => {
     if (stopping) {
       if (members.size === 0) allGone?.();
       return;
     }
-    restarts += 1;
-    failures = nextFailures(failures, { livedMs: performance.now() - member.startedAt, how });
+    failures = nextFailures(failures, { livedMs: 0, how: codeOf(error) });
+    const reason = error instanceof Error ? error.message : String(error);
+    log.error(
+      'role_failed_to_start',
+      `Cannot start ${name}: ${reason}; it is tried again in ${pauseMs()} ms`,
+      {
+        name,
+        code: codeOf(error),
+      },
+    );
+    report();
+    setTimeout(start, pauseMs());
+  };
+
+  const pauseMs = (): number => PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)] ?? 0;
+
+  const ended = (member: Member, how: number | string): void => {
     const wasActive = member === active;
-    if (wasActive) {
-      active = undefined;
-      const [spare] = members;
-      if (spare !== undefined) activate(spare);
+    restarts += 1;
+    remove(member);
+    if (stopping) {
+      if (members.size === 0) allGone?.();
+      return;
     }
-    const pauseMs = PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)] ?? 0;
+    failures = nextFailures(failures, { livedMs: performance.now() - member.startedAt, how });
     log.warn(
       'role_restarted',
-      `${name} ended (${how}); starting it again${pauseMs === 0 ? '' : ` in ${pauseMs} ms`}`,
+      `${name} ended (${how}); starting it again${pauseMs() === 0 ? '' : ` in ${pauseMs()} ms`}`,
       {
         name,
         how,
@@ -96,8 +147,8 @@ export function createRole(options: RoleOptions): Role {
       },
     );
     report();
-    if (pauseMs === 0) start();
-    else setTimeout(start, pauseMs);
+    if (pauseMs() === 0) start();
+    else setTimeout(start, pauseMs());
   };
 
   for (let count = 0; count <= options.spares; count++) start();
@@ -121,8 +172,8 @@ export function createRole(options: RoleOptions): Role {
   };
 }
 
-/** A process that was killed from outside comes back at once; one that gives up by itself, or cannot even start, is given pauses. */
+/** A process that was killed from outside comes back at once; one that gives up or faults, or cannot even start, is given pauses. */
 export function nextFailures(failures: number, end: { livedMs: number; how: number | string }): number {
   if (end.livedMs > HEALTHY_AFTER_MS) return 0;
-  return typeof end.how === 'number' || end.livedMs < TOO_SOON_MS ? failures + 1 : failures;
+  return !FROM_OUTSIDE.has(end.how) || end.livedMs < TOO_SOON_MS ? failures + 1 : failures;
 }

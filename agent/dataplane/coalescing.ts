@@ -148,10 +148,10 @@ export class TcpCoalescing {
     }
   }
 
-  /** Makes the first segment's headers and the virtio_net_hdr those of the whole. */
+  /** Gives the write headers of the whole: a changed copy of the first segment's, and the virtio_net_hdr. */
   #seal(): void {
     const { bytes, view, sum } = this.#memory;
-    const ip = this.#first;
+    const ip = this.#batch.ownHeaders(this.#open, this.#headerBytes);
     view.setUint16(ip + IPV4_TOTAL_LENGTH_OFFSET, this.#totalLength);
     view.setUint16(ip + IPV4_CHECKSUM_OFFSET, 0);
     storeWord(bytes, ip + IPV4_CHECKSUM_OFFSET, complement(sum(ip, IPV4_HEADER_BYTES)));

@@ -172,7 +172,8 @@ export class Egress {
     const field = start + view.getUint16(offset + VIRTIO_NET_CHECKSUM_OFFSET_OFFSET, true);
     if (start < (view.getUint8(ip) & 0x0f) * 4 || field + 2 > length) return false;
     storeWord(bytes, ip + field, complement(sum(ip + start, length - start)) || 0xffff); // UDP: 0 means none
-    view.setUint8(offset + VIRTIO_NET_FLAGS_OFFSET, 0); // for a successor that finds this packet unsent
+    // For a successor that finds this packet unsent. Killed in between: completing twice makes it partial again, which peers complete.
+    view.setUint8(offset + VIRTIO_NET_FLAGS_OFFSET, 0);
     return true;
   }
 

@@ -4,7 +4,6 @@
 import { constants } from 'node:os';
 
 import { errno, libc, systemError } from '../linux/libc.ts';
-import { OperationError } from '../operation-error.ts';
 import type { Clock } from './clock.ts';
 import type { Egress } from './egress.ts';
 import type { Ingress } from './ingress.ts';
@@ -61,6 +60,8 @@ export interface LoopOptions {
   readonly reload: () => void;
   /** Once a second. */
   readonly housekeeping: () => void;
+  /** Somebody deleted the TUN device: makes it again on the same descriptor. Throws OperationError. */
+  readonly remakeTun: () => void;
 }
 
 /** Returns when the keeper asks to drain or is gone. */
@@ -83,9 +84,7 @@ export function run(options: LoopOptions): void {
     clock.read();
     if (poll.isReady(KEEPER) && keeperWantsEnd(options)) return;
     if (poll.isReady(CONTROL)) takeControlMessages(options, poll);
-    if (poll.isBroken(TUN)) {
-      throw new OperationError('Cannot go on: the TUN device was deleted', { code: 'TUN_GONE' });
-    }
+    if (poll.isBroken(TUN)) options.remakeTun();
     const moreOut = poll.isReady(TUN) && takeFromTun(options);
     const moreIn = poll.isReady(UDP) && takeFromWire(options);
     busy = moreOut || moreIn;
@@ -106,8 +105,11 @@ export function run(options: LoopOptions): void {
     return {
       wait(timeoutMs) {
         const ready = libc.poll(base + entries, ENTRIES, timeoutMs);
-        if (ready >= 0 || errno() === EINTR) return;
-        throw systemError('poll the descriptors that the keeper gave');
+        if (ready >= 0) return;
+        if (errno() !== EINTR) throw systemError('poll the descriptors that the keeper gave');
+        for (let entry = 0; entry < ENTRIES; entry++) {
+          memory.view.setInt16(entries + entry * POLL_ENTRY_BYTES + 6, 0, true); // still the last call's
+        }
       },
       isReady: (entry) => memory.view.getInt16(entries + entry * POLL_ENTRY_BYTES + 6, true) !== 0,
       isBroken: (entry) =>
@@ -122,11 +124,11 @@ const waitMs = (nowMs: number, housekeepingMs: number, probesMs: number): number
   return Math.ceil(Math.max(0, Math.min(housekeepingMs - nowMs, untilProbes)));
 };
 
-/** Hands on what the process before had taken and not handed on, then makes ready to receive. Before run(). */
-export function takeOver(options: LoopOptions & { readonly unsent: boolean }): void {
+/** Hands on what the process before had taken and not handed on (`isInFlight`), then makes ready to receive. Before run(). */
+export function takeOver(options: LoopOptions & { readonly isInFlight: boolean }): void {
   const { clock, tun, egress, transmitter, sends, receiver } = options;
   clock.read();
-  if (options.unsent) {
+  if (options.isInFlight) {
     tun.unsent((offset, length) => egress.accept(offset, length));
     transmitter.flush(sends);
     egress.sent();

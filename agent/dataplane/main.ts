@@ -10,9 +10,9 @@ import { decodeForwardingTable } from '../../proto/forwarding-codec.ts';
 import type { Region } from '../linux/arena.ts';
 import { errno, libc } from '../linux/libc.ts';
 import { codeOf } from '../operation-error.ts';
+import { createReport } from './log-line.ts';
 import { type LoopOptions, run, takeOver } from './loop.ts';
 import { type Dataplane, type Descriptors, prepareDataplane } from './prepare.ts';
-import type { Report } from './report.ts';
 import { SEND_SOCKETS } from './send-batch.ts';
 import { PROCESS_GAUGE } from './stats.ts';
 
@@ -30,23 +30,22 @@ const EXIT_FAILED = 1;
 /** No message now; every other error means that the channel is no more. */
 const QUIET: ReadonlySet<number> = new Set([constants.errno.EAGAIN, constants.errno.EINTR]);
 
-const report: Report = (event, fields) => {
-  process.stderr.write(
-    `${JSON.stringify({ time: new Date().toISOString(), role: 'dataplane', event, ...fields })}\n`,
-  );
-};
+const report = createReport({ level: process.env['LOG_LEVEL'], format: process.env['LOG_FORMAT'] });
 
 function main(): void {
   const runDirectory = process.env['WEFT_RUN_DIR'] ?? '/run/weft';
   try {
-    const dataplane = prepareDataplane({ runDirectory, descriptors: DESCRIPTORS, report });
+    const tunName = process.env['WEFT_TUN_NAME'] ?? 'weft0';
+    const dataplane = prepareDataplane({ runDirectory, descriptors: DESCRIPTORS, tunName, report });
     const tablePath = join(runDirectory, 'forwarding-table');
     readTable(dataplane, tablePath); // warms the spare up; read again when its turn comes
     if (serve(dataplane, tablePath)) process.exit(0);
   } catch (error) {
-    report('dataplane_failed', {
-      code: codeOf(error),
+    report({
+      level: 'error',
+      event: 'dataplane_failed',
       message: error instanceof Error ? error.message : String(error),
+      fields: { code: codeOf(error) },
     });
   }
   process.exit(EXIT_FAILED);
@@ -81,10 +80,31 @@ function serve(dataplane: Dataplane, tablePath: string): boolean {
   stats.setProcess(PROCESS_GAUGE.process_id, process.pid);
   stats.setProcess(PROCESS_GAUGE.started_ms, clock.read());
   channel.send(DESCRIPTORS.keeper, 'active');
-  takeOver({ ...options, unsent: dataplane.mapInFlight() });
-  report('dataplane_active', { generation: dataplane.egress.forwarding.generation });
+  takeOver({ ...options, isInFlight: takeInFlight(dataplane) });
+  dataplane.inFlight.handedOn();
+  const { generation } = dataplane.egress.forwarding;
+  report({
+    level: 'info',
+    event: 'dataplane_active',
+    message: `Carrying packets by forwarding table ${generation}`,
+    fields: { generation },
+  });
   run(options);
   return true;
+}
+
+/** True when packets of the process before are to be handed on. */
+function takeInFlight(dataplane: Dataplane): boolean {
+  const found = dataplane.inFlight.map();
+  if (found === 'given_up') {
+    report({
+      level: 'error',
+      event: 'packet_dropped',
+      message: 'Packets in flight are given up: the processes that tried to hand them on ended',
+      fields: { reason: 'in_flight_given_up' },
+    });
+  }
+  return found === 'in_flight';
 }
 
 /** Uses the table of the file; goes on with the one in use when the file is missing or damaged. */
@@ -93,13 +113,21 @@ function readTable(dataplane: Dataplane, path: string): void {
   try {
     bytes = readFileSync(path);
   } catch (error) {
-    if (codeOf(error) !== 'ENOENT')
-      report('forwarding_refused', { reason: 'unreadable', code: codeOf(error), path });
+    if (codeOf(error) !== 'ENOENT') refuseTable(path, `unreadable: ${codeOf(error)}`);
     return;
   }
   const table = decodeForwardingTable(bytes);
   if (table.ok) dataplane.useTable(table.value);
-  else report('forwarding_refused', { reason: table.reason, path });
+  else refuseTable(path, table.reason);
+}
+
+function refuseTable(path: string, reason: string): void {
+  report({
+    level: 'warn',
+    event: 'forwarding_refused',
+    message: `Forwarding table ${path} is refused (${reason}); the last one stays in force`,
+    fields: { reason, path },
+  });
 }
 
 interface Channel {

@@ -10,12 +10,13 @@ import type { ForwardingTable } from '../../proto/forwarding-table.ts';
 import { Arena, type Region } from '../linux/arena.ts';
 import { errnoName, libc, systemError } from '../linux/libc.ts';
 import { createSharedFile } from '../linux/shared-file.ts';
+import { attachTun } from '../linux/tun.ts';
 import { loadChecksum } from './checksum.ts';
 import { type Clock, createClock } from './clock.ts';
 import { Egress } from './egress.ts';
 import { Forwarding } from './forwarding.ts';
 import { IcmpErrors } from './icmp-errors.ts';
-import { IN_FLIGHT_BYTES, createInFlightMemory } from './in-flight.ts';
+import { type Found, IN_FLIGHT_BYTES, createInFlightMemory } from './in-flight.ts';
 import { Ingress } from './ingress.ts';
 import type { LoopOptions } from './loop.ts';
 import { type PacketMemory, splitAddress } from './packet-memory.ts';
@@ -44,8 +45,11 @@ export interface Descriptors {
 
 export type Dataplane = Omit<LoopOptions, 'message' | 'reload' | 'housekeeping' | 'descriptors'> & {
   readonly arena: Arena;
-  /** Once the turn has come: maps the packets in flight; true when the process before may have left some. Throws OperationError. */
-  mapInFlight(): boolean;
+  readonly inFlight: {
+    /** Once the turn has come: maps the packets in flight and says what the process before left. Throws OperationError. */
+    map(): Found;
+    handedOn(): void;
+  };
   /** Takes another table, between two batches. */
   useTable(table: ForwardingTable): void;
 };
@@ -54,6 +58,7 @@ export type Dataplane = Omit<LoopOptions, 'message' | 'reload' | 'housekeeping' 
 export function prepareDataplane(options: {
   readonly runDirectory: string;
   readonly descriptors: Descriptors;
+  readonly tunName: string;
   readonly report: Report;
 }): Dataplane {
   const { descriptors } = options;
@@ -115,11 +120,23 @@ export function prepareDataplane(options: {
     probes,
     sends,
     writes,
-    mapInFlight() {
-      const path = join(options.runDirectory, 'dataplane.in-flight');
-      createSharedFile(path, IN_FLIGHT_BYTES);
-      mapShared(inFlightRegion, path);
-      return inFlight.takeOver();
+    inFlight: {
+      map() {
+        const path = join(options.runDirectory, 'dataplane.in-flight');
+        createSharedFile(path, IN_FLIGHT_BYTES);
+        mapShared(inFlightRegion, path);
+        return inFlight.takeOver();
+      },
+      handedOn: () => inFlight.handedOn(),
+    },
+    remakeTun() {
+      attachTun(new Arena(1), descriptors.tun, options.tunName);
+      options.report({
+        level: 'warn',
+        event: 'network_repaired',
+        message: `TUN "${options.tunName}" was deleted and is made again; control gives it its address and routes`,
+        fields: { interface: options.tunName },
+      });
     },
     useTable(table) {
       const forwarding = new Forwarding(table);

@@ -34,6 +34,8 @@ const REQUESTS_AT_ONCE = 64;
 /** Answers to requests older than this many are not counted. */
 const REMEMBERED_REQUESTS = 8;
 const TWO_TO_32 = 0x1_0000_0000;
+/** A probe that fills a jumbo frame; an answer is as long as its request, never longer. */
+const LARGEST_ANSWER_BYTES = 9216;
 
 export interface ProbeOptions {
   readonly memory: PacketMemory;
@@ -49,6 +51,7 @@ export interface ProbeOptions {
 export class Probes {
   readonly #options: ProbeOptions;
   readonly #request: number;
+  readonly #answer: number;
   #slots: Uint16Array = new Uint16Array(0);
   #next = 0;
   /** The moment on the even grid that the next request belongs to, and the jittered moment when it is sent. */
@@ -64,6 +67,7 @@ export class Probes {
   constructor(options: ProbeOptions) {
     this.#options = options;
     this.#request = options.memory.allocate(OVERLAY_HEADER_BYTES + PROBE_BYTES);
+    this.#answer = options.memory.allocate(LARGEST_ANSWER_BYTES);
     const first = Math.floor(options.random() * TWO_TO_32);
     this.#sequence.fill(first);
     this.#answered.fill(first);
@@ -156,8 +160,10 @@ export class Probes {
     }
     switch (view.getUint8(probe + PROBE_KIND_OFFSET)) {
       case PROBE_REQUEST:
-        answerProbeInPlace(bytes, frame + VXLAN_HEADER_BYTES);
-        this.#options.send(frame, length, slot);
+        if (length > LARGEST_ANSWER_BYTES) return false;
+        bytes.copyWithin(this.#answer, frame, frame + length); // receive buffers are not changed: in-flight.ts
+        answerProbeInPlace(bytes, this.#answer + VXLAN_HEADER_BYTES);
+        this.#options.send(this.#answer, length, slot);
         return true;
       case PROBE_REPLY:
         this.#takeReply(probe, slot);

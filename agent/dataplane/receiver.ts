@@ -1,7 +1,7 @@
 // Receives tunnel datagrams by recvmmsg, each into a buffer of its own: 64 KiB, because a kernel VXLAN peer over veth sends datagrams of
 // up to 64,382 bytes and UDP_GRO joins as much. The buffers stay until the next call.
 // Headers and buffers are in flight (in-flight.ts); the kernel writes a message's length last, so a length that is not 0 is a datagram
-// that was received and not handed on.
+// that was received and not handed on. Until done() nothing of what the kernel wrote is changed: the next process must read the same.
 import { constants } from 'node:os';
 
 import { errno, libc } from '../linux/libc.ts';
@@ -69,7 +69,6 @@ export class Receiver {
       setPointer(memory, message + MSGHDR_CONTROL, this.#controls + index * CONTROL_BYTES);
       memory.view.setUint32(message + MSGHDR_IOVEC_COUNT, 1, true);
       setIovec(memory, iovec, this.#bufferOf(index), BUFFER_BYTES);
-      this.#rearm(index);
     }
     this.done(DATAGRAMS_AT_ONCE);
   }
@@ -81,10 +80,14 @@ export class Receiver {
     return count;
   }
 
-  /** The first `count` datagrams were handed on. */
+  /** The first `count` datagrams were handed on: they are forgotten, then their headers made ready for the next. */
   done(count: number): void {
+    const { view } = this.#memory;
     for (let index = 0; index < count; index++) {
-      this.#memory.view.setUint32(this.#messages + index * MMSGHDR_BYTES + MMSGHDR_LENGTH, 0, true);
+      const message = this.#messages + index * MMSGHDR_BYTES;
+      view.setUint32(message + MMSGHDR_LENGTH, 0, true);
+      view.setUint32(message + MSGHDR_NAME_LENGTH, SOCKADDR_IN_BYTES, true); // the kernel overwrites these two
+      view.setUint32(message + MSGHDR_CONTROL_LENGTH, CONTROL_BYTES, true);
     }
   }
 
@@ -113,7 +116,6 @@ export class Receiver {
       view.getUint32(control + 8, true) === SOL_UDP &&
       view.getUint32(control + 12, true) === UDP_GRO;
     datagram.segmentBytes = hasSize ? view.getInt32(control + 16, true) : 0;
-    this.#rearm(index);
     return datagram;
   }
 
@@ -123,12 +125,5 @@ export class Receiver {
 
   #bufferOf(index: number): number {
     return this.#buffers + index * BUFFER_STRIDE + BUFFER_SHIFT;
-  }
-
-  /** The kernel overwrites these lengths. */
-  #rearm(index: number): void {
-    const message = this.#messages + index * MMSGHDR_BYTES;
-    this.#memory.view.setUint32(message + MSGHDR_NAME_LENGTH, SOCKADDR_IN_BYTES, true);
-    this.#memory.view.setUint32(message + MSGHDR_CONTROL_LENGTH, CONTROL_BYTES, true);
   }
 }

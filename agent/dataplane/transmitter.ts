@@ -3,7 +3,7 @@
 import { constants } from 'node:os';
 
 import { OWNER_FIRST_PEER } from '../../proto/forwarding-table.ts';
-import { errno, libc } from '../linux/libc.ts';
+import { type Call, errno, libc } from '../linux/libc.ts';
 import type { ReportFailure } from './report.ts';
 import { type PacketMemory, IOVEC_BYTES, setIovec, setPointer } from './packet-memory.ts';
 import { OVERLAY_HEADER_BYTES, type PeerRecords, SOCKADDR_IN_BYTES } from './peer-records.ts';
@@ -19,6 +19,17 @@ const POLLOUT = 4;
 const WAITS = 5;
 const WAIT_MS = 2;
 
+/** The system calls that send, and errno of the last one that failed. */
+export interface SendCalls {
+  readonly sendmsg: Call;
+  readonly sendmmsg: Call;
+  readonly poll: Call;
+  readonly errno: () => number;
+}
+
+const { sendmsg, sendmmsg, poll } = libc;
+const SYSTEM: SendCalls = { sendmsg, sendmmsg, poll, errno };
+
 export interface TransmitterOptions {
   readonly memory: PacketMemory;
   readonly base: number;
@@ -26,6 +37,8 @@ export interface TransmitterOptions {
   readonly records: PeerRecords;
   readonly stats: DataplaneStats;
   readonly report: ReportFailure;
+  /** The C library's unless told. */
+  readonly calls?: SendCalls;
 }
 
 export class Transmitter {
@@ -35,6 +48,7 @@ export class Transmitter {
   readonly #records: PeerRecords;
   readonly #stats: DataplaneStats;
   readonly #report: ReportFailure;
+  readonly #calls: SendCalls;
   readonly #pollEntry: number;
   readonly #singleMessage: number;
   readonly #singleIovec: number;
@@ -48,6 +62,7 @@ export class Transmitter {
     this.#records = options.records;
     this.#stats = options.stats;
     this.#report = options.report;
+    this.#calls = options.calls ?? SYSTEM;
     this.#pollEntry = memory.allocate(8); // struct pollfd
     this.#singleMessage = memory.allocate(MMSGHDR_BYTES);
     this.#singleIovec = memory.allocate(IOVEC_BYTES);
@@ -76,7 +91,7 @@ export class Transmitter {
   sendNow(offset: number, length: number, slot: number): boolean {
     setPointer(this.#memory, this.#singleMessage, this.#records.addressOf(slot));
     setIovec(this.#memory, this.#singleIovec, offset, length);
-    return libc.sendmsg(this.#sockets[0]!, this.#base + this.#singleMessage, FLAGS) >= 0; // !: there is one
+    return this.#calls.sendmsg(this.#sockets[0]!, this.#base + this.#singleMessage, FLAGS) >= 0; // !: there is one
   }
 
   /** As many trains from `first` on as share its socket, by one call; returns how many were sent, 0 = see errno. */
@@ -86,8 +101,8 @@ export class Transmitter {
     while (end < batch.trains && batch.sockets[end] === socket) end++;
     const fd = this.#sockets[socket]!; // !: the batch's sockets are these
     const message = this.#base + batch.messageOf(first);
-    if (end === first + 1) return libc.sendmsg(fd, message, FLAGS) >= 0 ? 1 : 0;
-    return Math.max(0, libc.sendmmsg(fd, message, end - first, FLAGS));
+    if (end === first + 1) return this.#calls.sendmsg(fd, message, FLAGS) >= 0 ? 1 : 0;
+    return Math.max(0, this.#calls.sendmmsg(fd, message, end - first, FLAGS));
   }
 
   #count(batch: SendBatch, train: number): void {
@@ -100,16 +115,16 @@ export class Transmitter {
 
   /** What becomes of the train that failed: 0 = it is tried again, 1 = it was sent otherwise or counted. */
   #afterError(batch: SendBatch, train: number): number {
-    const code = errno();
+    const code = this.#calls.errno();
     if (this.#waitIfQueueFull(code, batch.sockets[train]!)) return 0; // !: a train of the batch
     const segments = batch.segments[train]!; // !: a train of the batch
     if (segments > 1 && (code === EIO || code === EINVAL || code === EMSGSIZE)) {
       for (let index = 0; index < segments; index++) this.#sendSingle(batch, train, index); // no UDP_SEGMENT on this path
     } else if (
       isQueueFull(code) ||
-      libc.sendmsg(this.#fdOf(batch, train), this.#at(batch, train), FLAGS) < 0
+      this.#calls.sendmsg(this.#fdOf(batch, train), this.#at(batch, train), FLAGS) < 0
     ) {
-      this.#refuse(batch.rows[train]!, isQueueFull(code) ? code : errno(), segments); // !: a train of the batch
+      this.#refuse(batch.rows[train]!, isQueueFull(code) ? code : this.#calls.errno(), segments); // !: a train of the batch
     } else {
       this.#count(batch, train); // the error was an earlier datagram's, reported late
     }
@@ -119,8 +134,8 @@ export class Transmitter {
   #sendSingle(batch: SendBatch, train: number, index: number): void {
     const row = batch.rows[train]!; // !: a train of the batch
     batch.single(train, index);
-    while (libc.sendmsg(this.#fdOf(batch, train), this.#at(batch, train), FLAGS) < 0) {
-      const code = errno();
+    while (this.#calls.sendmsg(this.#fdOf(batch, train), this.#at(batch, train), FLAGS) < 0) {
+      const code = this.#calls.errno();
       if (this.#waitIfQueueFull(code, batch.sockets[train]!)) continue; // !: a train of the batch
       this.#refuse(row, code, 1);
       return;
@@ -151,7 +166,7 @@ export class Transmitter {
     view.setInt32(this.#pollEntry, this.#sockets[socket]!, true); // !: the batch's sockets are these
     view.setInt16(this.#pollEntry + 4, POLLOUT, true);
     // ENOBUFS is the device's queue: the socket stays writable, so poll no descriptor and just wait.
-    libc.poll(this.#base + this.#pollEntry, code === ENOBUFS ? 0 : 1, WAIT_MS);
+    this.#calls.poll(this.#base + this.#pollEntry, code === ENOBUFS ? 0 : 1, WAIT_MS);
     return true;
   }
 }

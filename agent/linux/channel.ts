@@ -10,18 +10,26 @@ const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const MESSAGE_BYTES = 64;
 
+/** One for all calls of the process: each arena reserves gigabytes of address space until it is collected. */
+let memory: { readonly pair: Region; readonly message: Region } | undefined;
+
+function allocated(): { readonly pair: Region; readonly message: Region } {
+  if (memory !== undefined) return memory;
+  const arena = new Arena(1);
+  memory = { pair: arena.allocate(8), message: arena.allocate(MESSAGE_BYTES) };
+  return memory;
+}
+
 /** Both ends, blocking, close-on-exec. */
 export function openChannel(): readonly [number, number] {
-  const pair = new Arena(1).allocate(8);
+  const { pair } = allocated();
   check(libc.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.address), () => 'open a socket pair');
   return [pair.view.getInt32(0, true), pair.view.getInt32(4, true)];
 }
 
-let buffer: Region | undefined;
-
 /** Sends one datagram of at most 64 bytes; false when the other end is gone or its queue is full. */
 export function sendText(fd: number, text: string): boolean {
-  buffer ??= new Arena(1).allocate(MESSAGE_BYTES);
-  const { written } = new TextEncoder().encodeInto(text, buffer.bytes);
-  return libc.send(fd, buffer.address, written, MSG_DONTWAIT | MSG_NOSIGNAL) === written;
+  const { message } = allocated();
+  const { written } = new TextEncoder().encodeInto(text, message.bytes);
+  return libc.send(fd, message.address, written, MSG_DONTWAIT | MSG_NOSIGNAL) === written;
 }

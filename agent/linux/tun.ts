@@ -1,5 +1,6 @@
 // The TUN device (Documentation/networking/tuntap.rst, drivers/net/tun.c): opened with virtio_net_hdr and with as many offloads as
-// the kernel takes. The descriptor is the device's life: it goes away when the last holder closes it.
+// the kernel takes. The descriptor is the device's life: it goes away when the last holder closes it. A device that somebody deletes
+// leaves the descriptor behind, and attachTun makes the device again on it.
 import { OperationError, codeOf } from '../operation-error.ts';
 import { Arena } from './arena.ts';
 import { check, libc } from './libc.ts';
@@ -46,16 +47,20 @@ export function openTun(options: { name: string }): Tun {
   const fd = libc.open(path.address, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
   try {
     check(fd, () => `open TUN "${options.name}" by /dev/net/tun`);
-    const request = arena.allocate(40); // struct ifreq
-    request.bytes.set(new TextEncoder().encode(options.name));
-    request.view.setInt16(16, IFF_TUN | IFF_MULTI_QUEUE | IFF_NO_PI | IFF_VNET_HDR, true);
-    check(libc.ioctl(fd, TUNSETIFF, request.address), () => `attach to TUN "${options.name}"`);
-    const offloads = OFFLOAD_SETS.find((set) => libc.ioctl(fd, TUNSETOFFLOAD, set) >= 0) ?? 0;
-    return { fd, offloads };
+    return { fd, offloads: attachTun(arena, fd, options.name) };
   } catch (error) {
     if (fd >= 0) libc.close(fd);
     throw explained(error, options.name);
   }
+}
+
+/** Makes the device, which is down at first, for a descriptor that has none; returns its offloads. Throws OperationError (errno's name). */
+export function attachTun(arena: Arena, fd: number, name: string): number {
+  const request = arena.allocate(40); // struct ifreq
+  request.bytes.set(new TextEncoder().encode(name));
+  request.view.setInt16(16, IFF_TUN | IFF_MULTI_QUEUE | IFF_NO_PI | IFF_VNET_HDR, true);
+  check(libc.ioctl(fd, TUNSETIFF, request.address), () => `attach to TUN "${name}"`);
+  return OFFLOAD_SETS.find((set) => libc.ioctl(fd, TUNSETOFFLOAD, set) >= 0) ?? 0;
 }
 
 function explained(error: unknown, name: string): unknown {

@@ -25,6 +25,29 @@ const RECEIVE_BUFFER_BYTES = 64 << 20;
 const SEND_BUFFER_BYTES = 8 << 20;
 export const SOCKADDR_IN_BYTES = 16;
 
+/** One for all calls of the process: each arena reserves gigabytes of address space until it is collected. */
+let memory: Memory | undefined;
+
+interface Memory {
+  readonly address: Region;
+  readonly value: Region;
+  /** struct sock_fprog and its one struct sock_filter. */
+  readonly program: Region;
+  readonly instruction: Region;
+}
+
+function allocated(): Memory {
+  if (memory !== undefined) return memory;
+  const arena = new Arena(1);
+  memory = {
+    address: arena.allocate(SOCKADDR_IN_BYTES),
+    value: arena.allocate(4),
+    program: arena.allocate(16),
+    instruction: arena.allocate(8),
+  };
+  return memory;
+}
+
 /** Writes a struct sockaddr_in. */
 export function writeSocketAddress(region: Region, address: Ipv4, port: number): void {
   region.view.setUint16(0, AF_INET, true);
@@ -34,23 +57,20 @@ export function writeSocketAddress(region: Region, address: Ipv4, port: number):
 
 /** The socket that receives tunnel datagrams, with UDP_GRO where the kernel has it. Throws OperationError: PORT_IN_USE, ADDRESS_NOT_LOCAL. */
 export function openReceiveSocket(options: { address: Ipv4; port: number }): number {
-  const arena = new Arena(1);
-  const fd = openBound(arena, options);
-  setInt(arena, { fd, level: SOL_SOCKET, option: SO_RCVBUFFORCE, value: RECEIVE_BUFFER_BYTES });
-  setInt(arena, { fd, level: SOL_UDP, option: UDP_GRO, value: 1 }); // older kernels refuse: datagrams then come one by one
+  const fd = openBound(options);
+  setInt({ fd, level: SOL_SOCKET, option: SO_RCVBUFFORCE, value: RECEIVE_BUFFER_BYTES });
+  setInt({ fd, level: SOL_UDP, option: UDP_GRO, value: 1 }); // older kernels refuse: datagrams then come one by one
   return fd;
 }
 
 /** A socket that only sends: a classic BPF filter drops whatever arrives at its port. */
 export function openSendSocket(options: { address: Ipv4 }): number {
-  const arena = new Arena(1);
-  const fd = openBound(arena, { ...options, port: 0 });
-  setInt(arena, { fd, level: SOL_SOCKET, option: SO_SNDBUFFORCE, value: SEND_BUFFER_BYTES });
+  const { instruction, program } = allocated();
+  const fd = openBound({ ...options, port: 0 });
+  setInt({ fd, level: SOL_SOCKET, option: SO_SNDBUFFORCE, value: SEND_BUFFER_BYTES });
   // Like the kernel's vxlan device, no DF on the outer packet: the device MTU keeps it below the underlay's.
-  setInt(arena, { fd, level: SOL_IP, option: IP_MTU_DISCOVER, value: IP_PMTUDISC_DONT });
-  const instruction = arena.allocate(8); // struct sock_filter { BPF_RET | BPF_K, 0, 0, 0 }: accept 0 bytes
-  instruction.view.setUint16(0, 0x06, true);
-  const program = arena.allocate(16); // struct sock_fprog
+  setInt({ fd, level: SOL_IP, option: IP_MTU_DISCOVER, value: IP_PMTUDISC_DONT });
+  instruction.view.setUint16(0, 0x06, true); // { BPF_RET | BPF_K, 0, 0, 0 }: accept 0 bytes
   program.view.setUint16(0, 1, true);
   program.view.setBigUint64(8, BigInt(instruction.address), true);
   check(
@@ -60,13 +80,13 @@ export function openSendSocket(options: { address: Ipv4 }): number {
   return fd;
 }
 
-function openBound(arena: Arena, options: { address: Ipv4; port: number }): number {
+function openBound(options: { address: Ipv4; port: number }): number {
+  const { address } = allocated();
   const fd = check(
     libc.socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0),
     () => 'open a UDP socket',
   );
-  if (options.port !== 0) setInt(arena, { fd, level: SOL_SOCKET, option: SO_REUSEPORT, value: 1 });
-  const address = arena.allocate(SOCKADDR_IN_BYTES);
+  if (options.port !== 0) setInt({ fd, level: SOL_SOCKET, option: SO_REUSEPORT, value: 1 });
   writeSocketAddress(address, options.address, options.port);
   try {
     check(
@@ -97,11 +117,8 @@ function explained(error: unknown, { address, port }: { address: Ipv4; port: num
   return error;
 }
 
-function setInt(
-  arena: Arena,
-  { fd, level, option, value }: { fd: number; level: number; option: number; value: number },
-): void {
-  const region = arena.allocate(8);
-  region.view.setInt32(0, value, true);
-  libc.setsockopt(fd, level, option, region.address, 4);
+function setInt(wanted: { fd: number; level: number; option: number; value: number }): void {
+  const { value } = allocated();
+  value.view.setInt32(0, wanted.value, true);
+  libc.setsockopt(wanted.fd, wanted.level, wanted.option, value.address, value.byteLength);
 }

@@ -4,7 +4,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 
 import type { MetricsRegistry } from './registry.ts';
 
-const RESOLUTION_MS = 50;
+const RESOLUTION_MS = 500;
 
 export function addProcessMetrics(registry: MetricsRegistry): void {
   const startedAtSeconds = Date.now() / 1000 - process.uptime();

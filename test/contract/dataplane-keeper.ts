@@ -24,11 +24,11 @@ const [controlEnd, dataplaneEnd] = openChannel();
 
 let active = 0;
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
-const log = { info: say, warn: say, error: say } as unknown as RoleOptions['log']; // as: the role uses these only
+const log: RoleOptions['log'] = { warn: say, error: say };
 const role = createRole({
   name: 'dataplane',
   script: join(import.meta.dirname, '../../agent/dataplane/main.ts'),
-  environment: { ...process.env, WEFT_RUN_DIR: runDirectory, WEFT_TUN_OFFLOADS: String(tun.offloads) },
+  environment: { ...process.env, WEFT_RUN_DIR: runDirectory, WEFT_TUN_NAME: 'weft0' },
   descriptors: (channel) => [channel, dataplaneEnd, tun.fd, receive, ...send],
   spares: 1,
   log,

@@ -225,11 +225,16 @@ async function startWeft(node: Node, index: number): Promise<void> {
   );
   keepers.set(node, talker);
   await talker.line(/^open/);
+  configureTun(node);
+  await until(() => generation(node) === 1, 'the active process uses the table');
+}
+
+/** As control does it. */
+function configureTun(node: Node): void {
   ip('-n', namespace(node), 'addr', 'add', `${ADDRESS[node]}/32`, 'dev', 'weft0');
   ip('-n', namespace(node), 'link', 'set', 'weft0', 'mtu', '1450', 'txqueuelen', '10000', 'up');
   ip('-n', namespace(node), 'route', 'add', '10.32.0.0/12', 'dev', 'weft0', 'src', ADDRESS[node]);
   inside(node, 'sysctl', '-qw', 'net.ipv4.conf.weft0.accept_local=1'); // ICMP errors come from our own address
-  await until(() => generation(node) === 1, 'the active process uses the table');
 }
 
 before(async () => {
@@ -382,9 +387,63 @@ test('another table: taken while running', { skip }, async () => {
   assert.match(inside('a', 'ping', '-c', '1', '-W', '5', ADDRESS.b), / 0% packet loss/);
 });
 
+test('a TUN that is down: tun_write_failed, and packets pass again once it is up', { skip }, async () => {
+  const before = dropped('b', 2 + 1, 'tun_write_failed');
+  ip('-n', namespace('b'), 'link', 'set', 'weft0', 'down');
+  assert.throws(() => inside('a', 'ping', '-c', '2', '-i', '0.1', '-W', '1', ADDRESS.b), /Command failed/);
+  await until(() => dropped('b', 2 + 1, 'tun_write_failed') === before + 2, 'both pings are counted');
+  ip('-n', namespace('b'), 'link', 'set', 'weft0', 'up');
+  ip('-n', namespace('b'), 'route', 'add', '10.32.0.0/12', 'dev', 'weft0', 'src', ADDRESS.b);
+  assert.match(inside('a', 'ping', '-c', '1', '-W', '5', ADDRESS.b), / 0% packet loss/);
+});
+
+test('no way to a peer: egress_send_failed in its row, others are reached', { skip }, async () => {
+  const before = dropped('a', 2 + 2, 'egress_send_failed');
+  ip('-n', namespace('a'), 'route', 'add', 'unreachable', '192.168.7.2/32');
+  assert.throws(() => inside('a', 'ping', '-c', '2', '-i', '0.1', '-W', '1', ADDRESS.b), /Command failed/);
+  await until(() => dropped('a', 2 + 2, 'egress_send_failed') === before + 2, 'both pings are counted');
+  assert.match(inside('a', 'ping', '-c', '1', '-W', '5', ADDRESS.c), / 0% packet loss/);
+  ip('-n', namespace('a'), 'route', 'del', 'unreachable', '192.168.7.2/32');
+  assert.match(inside('a', 'ping', '-c', '1', '-W', '5', ADDRESS.b), / 0% packet loss/);
+});
+
+test('somebody deletes the TUN: it is made again without a restart', { skip }, async () => {
+  const processId = counted('a', 0, processGaugeColumn('process_id'));
+  ip('-n', namespace('a'), 'link', 'del', 'weft0');
+  await until(() => {
+    try {
+      return ip('-n', namespace('a'), 'link', 'show', 'weft0') !== '';
+    } catch {
+      return false;
+    }
+  }, 'there is a TUN again');
+  configureTun('a');
+  assert.match(inside('a', 'ping', '-c', '1', '-W', '5', ADDRESS.b), / 0% packet loss/);
+  assert.equal(counted('a', 0, processGaugeColumn('process_id')), processId);
+});
+
 test('drain: the active process and its spare end by themselves', { skip }, async () => {
   keeper('b').child.stdin?.end();
   const never = AbortSignal.timeout(LIMIT_MS);
   const late = new Promise<string>((resolve) => (never.onabort = () => resolve('still running')));
   assert.equal(await Promise.race([keeper('b').ended, late]), 0);
 });
+
+test('kill -9 of the keeper: the active process and its spare end by themselves', { skip }, async () => {
+  const { child, ended } = keeper('a');
+  const pid = child.pid ?? assert.fail('the keeper runs');
+  const roles = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number);
+  assert.equal(roles.length, 2);
+  process.kill(pid, 'SIGKILL');
+  await ended; // its output closes when the last that inherited it ends
+  for (const role of roles) assert.equal(isRunning(role), false, `process ${role}`);
+});
+
+/** Not gone and not a zombie that its new parent has yet to reap. */
+function isRunning(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}

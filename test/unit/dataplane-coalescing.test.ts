@@ -27,7 +27,13 @@ import { randomBytes, randomInt, seededRandom, testSeed } from '../support/rando
 const seed = testSeed();
 const INBOUND: Partial<Ipv4Packet> = { source: PEER_POD, destination: SELF_POD };
 
-function createRig(): { receive(packets: readonly Uint8Array[]): TunWrite[] } {
+interface Rig {
+  receive(packets: readonly Uint8Array[]): TunWrite[];
+  /** Everything that was received, as it lies in the buffers now. */
+  buffers(): Uint8Array;
+}
+
+function createRig(): Rig {
   const memory = testMemory();
   const batch = new WriteBatch(memory);
   const writes: TunWrite[] = [];
@@ -53,8 +59,30 @@ function createRig(): { receive(packets: readonly Uint8Array[]): TunWrite[] } {
       writes.push(...takeWrites(memory, batch));
       return writes.splice(0);
     },
+    buffers: () => memory.bytes.slice(area, area + (1 << 20)),
   };
 }
+
+test('receive buffers are not changed: the next process merges the same again', () => {
+  const rig = createRig();
+  const train = Array.from({ length: 8 }, (_, index) =>
+    tcpPacket(
+      { ...INBOUND, identification: index },
+      { sequence: 0xffff_ff00 + index * 100, payload: new Uint8Array(100).fill(index) },
+    ),
+  );
+  const writes = rig.receive(train);
+  const before = rig.buffers();
+  assert.deepEqual(rig.receive(train), writes, 'the same datagrams give the same writes');
+  assert.equal(writes.length, 1, 'they are merged');
+  assert.deepEqual(rig.buffers(), before);
+  let at = 10;
+  for (const packet of train) {
+    const datagram = overlayFrame(packet);
+    assert.deepEqual(before.slice(at, at + datagram.length), datagram);
+    at += datagram.length + 3;
+  }
+});
 
 /** What the kernel makes of a write when it has to cut it (net/ipv4/tcp_offload.c), from the packet's meaning. */
 function cut({ header, packet }: TunWrite): Uint8Array[] {

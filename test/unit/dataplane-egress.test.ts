@@ -36,6 +36,10 @@ const seed = testSeed();
 
 interface Rig {
   send(read: Uint8Array): { trains: SentTrain[]; unreachable: number; drops: Record<number, object> };
+  /** The read as it lies in the area now: what the next process finds when this one is killed. */
+  left(length: number): Uint8Array;
+  /** Kills the process, once, before or after it stores a single byte of a packet in hand: send() throws. */
+  killAtStore(when: 'before' | 'after'): void;
 }
 
 function createRig(poison: number = POISON): Rig {
@@ -71,6 +75,16 @@ function createRig(poison: number = POISON): Rig {
         if (Object.keys(counted).length > 0) drops[row] = counted;
       }
       return { trains, unreachable, drops };
+    },
+    left: (length) => memory.bytes.slice(area + 6, area + 6 + length),
+    killAtStore(when) {
+      const { view } = memory;
+      const store = view.setUint8.bind(view);
+      view.setUint8 = (at, value) => {
+        view.setUint8 = store;
+        if (when === 'after') store(at, value);
+        throw new Error('killed');
+      };
     },
   };
 }
@@ -209,6 +223,33 @@ test('Egress: a partial checksum is completed; UDP never gets 0', () => {
     const pseudo = pseudoHeaderField(complete);
     const read = withVirtio({ needsChecksum: true, checksumStart: 20, checksumOffset: 6 }, pseudo);
     assert.deepEqual(rig.send(read).trains[0]?.segments[0]?.slice(22), complete);
+  }
+});
+
+test('Egress: what a killed process had already handled goes out the same from the next one', () => {
+  const rig = createRig();
+  const reads = [
+    withVirtio({ needsChecksum: true, checksumStart: 20, checksumOffset: 6 }, pseudoHeaderField(good)),
+    withVirtio({ segmentation: 1, gsoSize: 700, needsChecksum: true }, tcp),
+    withVirtio({ segmentation: 5, gsoSize: 7, needsChecksum: true }, good),
+  ];
+  for (const read of reads) {
+    const first = rig.send(read);
+    assert.equal(first.trains.length, 1);
+    assert.deepEqual(rig.send(rig.left(read.length)), first);
+  }
+});
+
+test('Egress: killed while it completes a checksum, it leaves a packet that the next process or the peer can complete', () => {
+  const partial = pseudoHeaderField(good);
+  const read = withVirtio({ needsChecksum: true, checksumStart: 20, checksumOffset: 6 }, partial);
+  const valid = new Set([good, partial].map((packet) => Buffer.from(packet).toString('hex')));
+  for (const when of ['before', 'after'] as const) {
+    const rig = createRig();
+    rig.killAtStore(when);
+    assert.throws(() => rig.send(read), /killed/);
+    const [train] = rig.send(rig.left(read.length)).trains;
+    assert.ok(valid.has(Buffer.from(train?.segments[0]?.slice(22) ?? '').toString('hex')), when);
   }
 });
 

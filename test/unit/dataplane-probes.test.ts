@@ -42,7 +42,7 @@ function createRig(table: ForwardingTable = threeNodes()) {
       sent.push({ datagram: memory.bytes.slice(offset, offset + length), slot, atMs: elapsed }) > 0,
   });
   probes.update(new Forwarding(table));
-  const area = memory.allocate(2000);
+  const area = memory.allocate(10_000);
   return {
     probes,
     stats,
@@ -55,6 +55,7 @@ function createRig(table: ForwardingTable = threeNodes()) {
       memory.bytes.set(datagram, area);
       return probes.receive(area, datagram.length, slot);
     },
+    received: (length: number): Uint8Array => memory.bytes.slice(area, area + length),
     gauges: () => nonZero(GAUGE, (column) => stats.get(ROW, column)),
     counters: () => nonZero(COUNTER, (column) => stats.get(ROW, column)),
   };
@@ -156,6 +157,29 @@ test('receive: a late answer counts, but the newer request stays outstanding', (
   assert.equal(rig.gauges()['first_unanswered_probe_ms'], 10_000 + second.atMs);
   rig.receive(answerOf(second.datagram), PEER_SLOT);
   assert.equal(rig.gauges()['first_unanswered_probe_ms'], undefined);
+});
+
+test('receive: a request is answered once per receipt, as long as it came, and stays as it came', () => {
+  const rig = createRig();
+  const [request] = runUntil(createRig(), 1);
+  assert.ok(request !== undefined);
+  const padded = new Uint8Array([...request.datagram, ...new Uint8Array(1000).fill(7)]);
+  for (const datagram of [request.datagram, padded]) {
+    assert.ok(rig.receive(datagram, PEER_SLOT));
+    assert.deepEqual(
+      rig.take().map((sent) => sent.datagram.length),
+      [datagram.length],
+    );
+    assert.deepEqual(rig.received(datagram.length), datagram);
+  }
+});
+
+test('receive: a request beyond any frame is not answered', () => {
+  const rig = createRig();
+  const [request] = runUntil(createRig(), 1);
+  assert.ok(request !== undefined);
+  assert.equal(rig.receive(new Uint8Array([...request.datagram, ...new Uint8Array(9216)]), PEER_SLOT), false);
+  assert.deepEqual(rig.take(), []);
 });
 
 test('receive: an answer that nobody asked for counts for nothing', () => {

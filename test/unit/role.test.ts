@@ -12,6 +12,12 @@ test('nextFailures grows while a process gives up by itself or cannot start', ()
   assert.equal(nextFailures(2, { livedMs: 50, how: 'SIGSEGV' }), 3);
 });
 
+test('nextFailures grows with a fault of the process itself, however long it had lived', () => {
+  for (const how of ['SIGSEGV', 'SIGABRT', 'SIGBUS']) {
+    assert.equal(nextFailures(1, { livedMs: 5000, how }), 2, how);
+  }
+});
+
 test('nextFailures forgets once a process has lived', () => {
   assert.equal(nextFailures(4, { livedMs: 60_000, how: 1 }), 0);
 });
