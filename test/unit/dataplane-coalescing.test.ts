@@ -7,8 +7,16 @@ import { Forwarding } from '../../agent/dataplane/forwarding.ts';
 import { Ingress } from '../../agent/dataplane/ingress.ts';
 import { DataplaneStats } from '../../agent/dataplane/stats.ts';
 import { WriteBatch } from '../../agent/dataplane/write-batch.ts';
-import { type Ipv4Packet, decodeIpv4Packet } from '../../proto/ipv4-packet.ts';
-import { type TcpSegment, decodeTcp } from '../../proto/tcp.ts';
+import { ipv4 } from '../../proto/address.ts';
+import { fold, loadWord, pseudoHeaderSum } from '../../proto/checksum.ts';
+import {
+  type Ipv4Packet,
+  IPV4_DESTINATION_OFFSET,
+  IPV4_SOURCE_OFFSET,
+  IP_PROTOCOL_TCP,
+  decodeIpv4Packet,
+} from '../../proto/ipv4-packet.ts';
+import { type TcpSegment, TCP_CHECKSUM_OFFSET, decodeTcp } from '../../proto/tcp.ts';
 import { decodeVirtioNetHeader } from '../../proto/virtio-net.ts';
 import {
   type TunWrite,
@@ -140,6 +148,19 @@ function trainOf({ ip, tcp, size, count, last }: Train, random: () => number): U
   return packets;
 }
 
+/** One checksum in 65,536 is by chance what a partial one would be: such a packet is handed on alone, for the kernel to complete. */
+function looksPartial(packet: Uint8Array): boolean {
+  const view = new DataView(packet.buffer, packet.byteOffset);
+  const headerBytes = (view.getUint8(0) & 0x0f) * 4;
+  const sum = pseudoHeaderSum({
+    source: ipv4(view.getUint32(IPV4_SOURCE_OFFSET)),
+    destination: ipv4(view.getUint32(IPV4_DESTINATION_OFFSET)),
+    protocol: IP_PROTOCOL_TCP,
+    transportBytes: packet.length - headerBytes,
+  });
+  return loadWord(packet, headerBytes + TCP_CHECKSUM_OFFSET) === fold(sum);
+}
+
 test(`coalescing: a valid train becomes one write, which cut again is the train (seed ${seed})`, () => {
   const random = seededRandom(seed);
   const rig = createRig();
@@ -162,6 +183,7 @@ test(`coalescing: a valid train becomes one write, which cut again is the train 
       last: random() < 0.5 ? 0 : 1 + randomInt(random, size - 1),
     };
     const packets = trainOf(train, random);
+    if (packets.some(looksPartial)) continue;
     const writes = rig.receive(packets);
     assert.equal(writes.length, 1, `round ${round}: ${JSON.stringify(train)}`);
     assert.deepEqual(cut(writes[0]!), packets); // !: length 1
