@@ -1,0 +1,155 @@
+// What runs on a node: containerd, kubelet and kube-proxy, with the settings that they need in a namespace of a machine that others use
+// (no raised limits, no systemd, no registry to reach), and otherwise what kubeadm gives them.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+import { runCommand, runScript, tryCommand } from '../lab/command.ts';
+import { until } from '../lab/condition.ts';
+import type { LabProcess } from '../lab/process.ts';
+import type { CertificateAuthority } from './certificates.ts';
+import type { ClusterNode } from './cluster-node.ts';
+import { PAUSE_IMAGE } from './images.ts';
+import { CNI_PLUGINS, flags } from './programs.ts';
+
+export const DNS_ADDRESS = '10.96.0.10';
+export const DNS_DOMAIN = 'cluster.local';
+const POD_RANGE = '10.32.0.0/12';
+const RUNTIME_ENDPOINT = 'unix:///run/containerd/containerd.sock';
+const CERTS_D = '/etc/containerd/certs.d';
+
+export type ProxyMode = 'nftables' | 'iptables';
+
+/** kube-proxy's mode as KUBE_PROXY_MODE names it; nftables when it does not. */
+export const proxyMode = ({
+  KUBE_PROXY_MODE: mode,
+}: Readonly<Record<string, string | undefined>>): ProxyMode => {
+  if (mode === undefined || mode === 'nftables') return 'nftables';
+  if (mode === 'iptables') return mode;
+  throw new Error(`Cannot use KUBE_PROXY_MODE="${mode}": write nftables or iptables`);
+};
+
+export interface NodeProgramOptions {
+  /** Folder of the compiled programs. */
+  readonly programs: string;
+  /** Image archives that are imported before the kubelet starts. */
+  readonly images: readonly string[];
+  readonly authority: CertificateAuthority;
+  readonly proxyMode: ProxyMode;
+}
+
+export interface NodePrograms {
+  readonly containerd: LabProcess;
+  readonly kubelet: LabProcess;
+  readonly proxy: LabProcess;
+}
+
+const containerdConfig = (programs: string): string => `version = 3
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+  sandbox = '${PAUSE_IMAGE}'
+[plugins.'io.containerd.cri.v1.images'.registry]
+  config_path = '${CERTS_D}'
+[plugins.'io.containerd.cri.v1.runtime']
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+  runtime_type = 'io.containerd.runc.v2'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+  BinaryName = '${join(programs, 'runc')}'
+  SystemdCgroup = false
+`;
+
+/** An image that is not there is refused at once, instead of being looked for outside. */
+const NO_REGISTRY = 'server = "http://127.0.0.1:9"\n';
+
+const kubeletConfig = (authorityFile: string): object => ({
+  apiVersion: 'kubelet.config.k8s.io/v1beta1',
+  kind: 'KubeletConfiguration',
+  authentication: { anonymous: { enabled: false }, x509: { clientCAFile: authorityFile } },
+  authorization: { mode: 'Webhook' },
+  cgroupDriver: 'cgroupfs',
+  cgroupsPerQOS: false,
+  clusterDNS: [DNS_ADDRESS],
+  clusterDomain: DNS_DOMAIN,
+  containerRuntimeEndpoint: RUNTIME_ENDPOINT,
+  enforceNodeAllocatable: [],
+  evictionHard: {},
+  failCgroupV1: false,
+  failSwapOn: false,
+  imageGCHighThresholdPercent: 100,
+  localStorageCapacityIsolation: false,
+  makeIPTablesUtilChains: false,
+  oomScoreAdj: 0,
+  resolvConf: '/etc/resolv.conf',
+  staticPodPath: '/etc/kubernetes/manifests',
+  volumePluginDir: '/var/lib/kubelet/volume-plugins',
+});
+
+const proxyConfig = (mode: ProxyMode, kubeconfig: string): object => ({
+  apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
+  kind: 'KubeProxyConfiguration',
+  clientConnection: { kubeconfig },
+  clusterCIDR: POD_RANGE,
+  conntrack: { maxPerCore: 0, min: 0 },
+  mode,
+});
+
+/** Writes the node's files, starts its programs one after the other, and resolves when the kubelet has been started. */
+export async function startNodePrograms(
+  node: ClusterNode,
+  options: NodeProgramOptions,
+): Promise<NodePrograms> {
+  const { programs, authority } = options;
+  const kubeconfig = await authority.issueKubeconfig({
+    name: node.name,
+    commonName: `system:node:${node.name}`,
+    organization: 'system:nodes',
+  });
+  const write = (file: string, content: string | object): void => {
+    mkdirSync(dirname(node.path(file)), { recursive: true });
+    writeFileSync(
+      node.path(file),
+      typeof content === 'string' ? content : JSON.stringify(content, undefined, 2),
+    );
+  };
+  write('/etc/containerd/config.toml', containerdConfig(programs));
+  write(`${CERTS_D}/_default/hosts.toml`, NO_REGISTRY);
+  write('/etc/kubernetes/kubelet.json', kubeletConfig(authority.file('ca.crt')));
+  write(
+    '/etc/kubernetes/proxy.json',
+    proxyConfig(options.proxyMode, authority.file('kube-proxy.kubeconfig')),
+  );
+  await runScript(node.place, [
+    'mkdir -p /etc/kubernetes/manifests',
+    ...CNI_PLUGINS.map(({ name }) => `install ${join(programs, name)} /opt/cni/bin/`),
+  ]);
+
+  const containerd = node.start('containerd', [
+    'env',
+    `PATH=${programs}:/usr/sbin:/usr/bin:/sbin:/bin`,
+    join(programs, 'containerd'),
+    '--config=/etc/containerd/config.toml',
+  ]);
+  const ctr = [join(programs, 'ctr'), '--namespace', 'k8s.io'];
+  await until(async () => (await tryCommand(node.place, [...ctr, 'version'])).status === 0, {
+    what: `containerd on ${node.name}`,
+    boundMs: 60_000,
+    intervalMs: 100,
+  });
+  for (const archive of options.images) await runCommand(node.place, [...ctr, 'images', 'import', archive]);
+
+  const proxy = node.start('kube-proxy', [
+    join(programs, 'kube-proxy'),
+    ...flags({ config: '/etc/kubernetes/proxy.json', 'hostname-override': node.name }),
+  ]);
+  const kubelet = node.start('kubelet', [
+    join(programs, 'kubelet'),
+    ...flags({
+      kubeconfig,
+      config: '/etc/kubernetes/kubelet.json',
+      'hostname-override': node.name,
+      'node-ip': node.address,
+      'cert-dir': '/var/lib/kubelet/pki',
+    }),
+  ]);
+  return { containerd, kubelet, proxy };
+}

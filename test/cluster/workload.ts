@@ -1,0 +1,113 @@
+// Pods for the tests: a Deployment of test pods, spread over the nodes, its Service, and what they see of each other.
+import type { Cluster } from './cluster.ts';
+import { TEST_POD_IMAGE } from './images.ts';
+
+export const WORKLOAD = 'who';
+export const PORT = 8080;
+
+export interface ClusterPod {
+  readonly name: string;
+  readonly node: string;
+  readonly address: string;
+}
+
+const labels = { app: WORKLOAD };
+
+const manifest = (replicas: number): object => ({
+  apiVersion: 'v1',
+  kind: 'List',
+  items: [
+    {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: WORKLOAD },
+      spec: {
+        replicas,
+        selector: { matchLabels: labels },
+        template: {
+          metadata: { labels },
+          spec: {
+            terminationGracePeriodSeconds: 0,
+            topologySpreadConstraints: [
+              {
+                maxSkew: 1,
+                topologyKey: 'kubernetes.io/hostname',
+                whenUnsatisfiable: 'DoNotSchedule',
+                labelSelector: { matchLabels: labels },
+              },
+            ],
+            containers: [
+              {
+                name: WORKLOAD,
+                image: TEST_POD_IMAGE,
+                imagePullPolicy: 'Never',
+                readinessProbe: { httpGet: { path: '/cgi-bin/who', port: PORT }, periodSeconds: 1 },
+              },
+            ],
+          },
+        },
+      },
+    },
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: WORKLOAD },
+      spec: { selector: labels, ports: [{ port: 80, targetPort: PORT }] },
+    },
+  ],
+});
+
+/** Resolves when all pods are ready (the kubelet has reached each of them: from the host to the pod). */
+export async function deployWorkload(cluster: Cluster, replicas: number): Promise<void> {
+  await cluster.kubectl(['apply', '--filename', '-'], { stdin: JSON.stringify(manifest(replicas)) });
+  await cluster.kubectl(['rollout', 'status', `deployment/${WORKLOAD}`, '--timeout=120s']);
+}
+
+/** Resolves when the pods are gone. */
+export async function deleteWorkload(cluster: Cluster): Promise<void> {
+  await cluster.kubectl(['delete', '--filename', '-'], { stdin: JSON.stringify(manifest(1)) });
+  await cluster.kubectl(['wait', '--for=delete', 'pod', `--selector=app=${WORKLOAD}`, '--timeout=120s']);
+}
+
+export async function workloadPods(cluster: Cluster): Promise<readonly ClusterPod[]> {
+  const columns = 'custom-columns=N:.metadata.name,H:.spec.nodeName,A:.status.podIP';
+  const select = `get pods --selector=app=${WORKLOAD} --no-headers --output ${columns}`;
+  const text = await cluster.kubectl(select.split(' '));
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => {
+      const [name = '', node = '', address = ''] = line.trim().split(/\s+/);
+      return { name, node, address };
+    });
+}
+
+export const serviceAddress = (cluster: Cluster): Promise<string> =>
+  cluster.kubectl(['get', `service/${WORKLOAD}`, '--output', 'jsonpath={.spec.clusterIP}']);
+
+/** Runs shell lines in a pod (kubectl exec) and returns the output. */
+export const inPod = (cluster: Cluster, pod: ClusterPod, lines: string): Promise<string> =>
+  cluster.kubectl(['exec', pod.name, '--', 'sh', '-c', lines]);
+
+/** What the server at an address answers to a pod: the name of the pod that answered, and whom it saw asking. */
+export interface Answer {
+  readonly host: string;
+  readonly name: string;
+  readonly seen: string;
+}
+
+/** Asks each address (with its port) once, from one pod; an answer that does not come in 5 s is missing. */
+export async function ask(
+  cluster: Cluster,
+  pod: ClusterPod,
+  hosts: readonly string[],
+): Promise<readonly Answer[]> {
+  const lines = hosts.map((host) => `echo "${host} $(timeout 5 wget -qO- http://${host}/cgi-bin/who)"`);
+  const text = await inPod(cluster, pod, lines.join('\n'));
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => line.split(' '))
+    .filter((words) => words.length === 3)
+    .map(([host = '', name = '', seen = '']) => ({ host, name, seen }));
+}
