@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { formatCidr } from '../../proto/address.ts';
+import { formatCidr, formatIpv4 } from '../../proto/address.ts';
 import { decodeAddressBlock, decodePeer } from '../../proto/api-decode.ts';
 import { openAddressLog } from '../ipam/address-log.ts';
-import { type LoggedAddressPool, createAddressPool } from '../ipam/address-pool.ts';
+import { type KernelAttachment, type LoggedAddressPool, createAddressPool } from '../ipam/address-pool.ts';
 import { systemClock } from '../kube/clock.ts';
 import { OperationError } from '../operation-error.ts';
 import type { Settings } from '../settings.ts';
@@ -14,6 +14,7 @@ import { kernelAttachments } from './cni/kernel-attachments.ts';
 import type { PodLinks } from './node/pod-links.ts';
 import { type Snapshot, readSnapshot } from './cluster/snapshot.ts';
 
+const LOG_FILE = 'allocations.log';
 const ENCAPSULATION_BYTES = 50; // outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14
 
 /** MTU inside pods. Throws OperationError SETTING_INVALID when the underlay cannot carry what is set. */
@@ -70,7 +71,7 @@ export async function openPool(options: {
 }): Promise<LoggedAddressPool> {
   const { settings, log } = options;
   const pool = createAddressPool({
-    log: await openAddressLog({ path: join(settings.stateDirectory, 'allocations.log') }),
+    log: await openAddressLog({ path: join(settings.stateDirectory, LOG_FILE) }),
     bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     range: settings.range,
     changed: options.changed,
@@ -80,14 +81,36 @@ export async function openPool(options: {
   if (pool.voided > 0) {
     log.info('allocations_voided', `The node rebooted: ${pool.voided} earlier allocations are void`);
   }
+  const found = kernelAttachments(options.links);
   if (pool.rebuildReason !== undefined) {
-    const found = kernelAttachments(options.links);
-    const level = found.length > 0 ? 'warn' : 'info';
-    log[level](
+    log[found.length > 0 ? 'warn' : 'info'](
       'allocations_rebuilt',
       `Took ${found.length} allocations from the kernel: ${pool.rebuildReason}`,
     );
     await pool.rebuild(found);
+    return pool;
+  }
+  const unknown = unknownAttachments(found, pool);
+  if (unknown.length > 0) {
+    log.warn(
+      'allocations_rebuilt',
+      `Took over ${unknown.length} pods that the allocation log does not know: ${unknown.map(({ address }) => formatIpv4(address)).join(', ')}. Was an older "${LOG_FILE}" put back? Leave that file to the agent`,
+      { count: unknown.length },
+    );
+    await pool.rebuild(unknown);
   }
   return pool;
+}
+
+/** Veths without an allocation whose address nobody has: their pods run, so the log is behind. Others' addresses are leak-watch.ts's. */
+export function unknownAttachments(
+  found: readonly KernelAttachment[],
+  pool: Pick<LoggedAddressPool, 'find' | 'list'>,
+): readonly KernelAttachment[] {
+  const taken = new Set(pool.list().map(({ address }) => address));
+  return found.filter((veth) => {
+    if (pool.find(veth) !== undefined || taken.has(veth.address)) return false;
+    taken.add(veth.address);
+    return true;
+  });
 }

@@ -22,7 +22,8 @@ function loadKubeconfig(files: readonly string[]): KubeConfig {
     try {
       config.loadFromString(withTokenFile(readFileSync(file, 'utf8')));
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      // The first line only: then the YAML reader quotes the file, and with it a token, and this ends up in the log.
+      const [reason] = (error instanceof Error ? error.message : String(error)).split('\n');
       throw new ConfigProblem(
         `cannot read "${file}": ${reason}; set KUBECONFIG to a readable configuration file`,
       );

@@ -57,7 +57,8 @@ export interface HttpClientOptions {
   }) => void;
 }
 
-const DEADLINE_MS = 10_000;
+/** A server under load answers late rather than never; a path that is dead is found by keep-alive, earlier. */
+const DEADLINE_MS = 30_000;
 const MAX_BYTES = 64 << 20;
 const ERROR_BYTES = 64 << 10;
 /** Linux then probes every second, ten times (libuv's choice): a dead path is known after 25 s even if nobody sends. */

@@ -255,3 +255,15 @@ test('HttpClient trusts only the CA it was given, and takes a new one when the f
   renameSync(`${ca}.new`, ca);
   assert.deepEqual(await http.json(request), {});
 });
+
+test('openClusterEndpoint says where a damaged KUBECONFIG is wrong, and never quotes its token', async () => {
+  for (const text of [
+    'users:\n- name: u\n  user:\n    token: c0ffee\n   bad: [indent\n',
+    '{"users": [{"name": "u", "user": {"token": "c0ffee"}}',
+    'token: c0ffee: x\n',
+  ]) {
+    const words = await problem(opened(file('damaged.yaml', text)));
+    assert.match(words, /damaged\.yaml.*\(\d+:\d+\); set KUBECONFIG/);
+    assert.doesNotMatch(words, /c0ffee/);
+  }
+});

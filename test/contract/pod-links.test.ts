@@ -241,6 +241,32 @@ describe('PodLinks.detach', () => {
   });
 });
 
+describe('PodLinks.detachAll', () => {
+  it('removes all of them and nothing else, whatever of it is there', () => {
+    const podPorts = (): readonly string[] => links.list().map(({ hostInterface }) => hostInterface);
+    const pods = ['10.32.0.20', '10.32.0.21', '10.32.0.22', '10.32.0.23'].map((address) =>
+      attachPod(links, address),
+    );
+    const [first, second, gone, stays] = pods;
+    assert.ok(first !== undefined && second !== undefined && gone !== undefined && stays !== undefined);
+    gone.run('ip link del eth0');
+    const doomed = [first, second, gone].map(({ request }) => request.hostInterface);
+    links.detachAll([...doomed, 'vethwe000000000']);
+    assert.deepEqual(podPorts(), [stays.request.hostInterface]);
+    assert.deepEqual(elements(), [stays.request.hostInterface]);
+    assert.deepEqual(links.inspect(stays.request), []);
+    links.detachAll(doomed);
+    links.detachAll([]);
+    links.attach(first.request); // the name is free, and in no group that dies again
+    links.detachAll([stays.request.hostInterface]);
+    assert.deepEqual(podPorts(), [first.request.hostInterface]);
+    links.detachAll([first.request.hostInterface]);
+    assert.deepEqual([podPorts(), elements()], [[], []]);
+    assert.throws(() => links.detachAll(['eth0']));
+    for (const pod of pods) pod.close();
+  });
+});
+
 describe('PodLinks.inspect', () => {
   const damages: readonly (readonly [where: 'host' | 'pod', damage: string, word: RegExp])[] = [
     ['host', 'ip link set PORT down', /"vethwe.*" is down/],

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -14,19 +14,21 @@ function bench(context: TestContext) {
   const asked: string[] = [];
   const failures: string[] = [];
   const refusing = new Set<string>();
+  const meanwhile = { run: (): void => undefined };
   const tombstones = createTombstones({
     directory,
     answer: async ({ bytes }) => {
       const request = decodeRequest(bytes);
       const id = (request.ok && request.value.environment.get('CNI_CONTAINERID')) || '';
       asked.push(id);
+      meanwhile.run();
       return encodeResponse({ status: refusing.has(id) ? 1 : 0, json: '' });
     },
     failed: (file, reason) => failures.push(`${file.slice(directory.length)}: ${reason}`),
   });
   const leave = (name: string, bytes: Uint8Array): void => writeFileSync(join(directory, name), bytes);
   const deletion = (id: string): Uint8Array => shimRequest('DEL', { id, descriptors: [] }).bytes;
-  return { directory, asked, failures, refusing, tombstones, leave, deletion };
+  return { directory, asked, failures, refusing, tombstones, leave, deletion, meanwhile };
 }
 
 test('replay: each deletion once, removed after success; what failed stays for the next time', async (context) => {
@@ -57,6 +59,25 @@ test('replay: what is no deletion is put aside and never asked', async (context)
     'empty-eth0.del.refused',
     'torn-eth0.del.refused',
   ]);
+});
+
+test('replay: a deletion whose file cannot be removed is not carried out again, the id may be in use', async (context) => {
+  const { directory, asked, failures, tombstones, leave, deletion, meanwhile } = bench(context);
+  leave('a-eth0.del', deletion('a'));
+  meanwhile.run = () => {
+    renameSync(directory, `${directory}.away`);
+    writeFileSync(directory, ''); // ENOTDIR, as good as a folder that became read-only
+  };
+  assert.equal(await tombstones.replay(), 0);
+  rmSync(directory);
+  renameSync(`${directory}.away`, directory);
+  meanwhile.run = () => undefined;
+  assert.deepEqual([asked, failures.length, readdirSync(directory)], [['a'], 1, ['a-eth0.del']]);
+  assert.equal(await tombstones.replay(), 1);
+  assert.deepEqual([asked, readdirSync(directory)], [['a'], []]);
+  leave('a-eth0.del', deletion('a'));
+  assert.equal(await tombstones.replay(), 1);
+  assert.deepEqual(asked, ['a', 'a']);
 });
 
 test('replay: calls at the same time do not replay twice; a missing directory is an empty one', async (context) => {

@@ -77,14 +77,25 @@ export class FakeLinks implements PodLinks {
     return this.made.delete(hostInterface);
   }
 
+  /** A failure stays for the detach that is tried next. */
+  detachAll(hostInterfaces: readonly string[]): void {
+    if (this.failure !== undefined) throw this.failure;
+    for (const name of hostInterfaces) this.made.delete(name);
+  }
+
   inspect(request: Omit<PodLinkRequest, 'alias'>): readonly string[] {
     const made = this.made.get(request.hostInterface);
     if (made === undefined) return ['no link'];
     return made.mtu === request.mtu ? this.differences : [`mtu is ${made.mtu}, expected ${request.mtu}`];
   }
 
+  /** Of those without an alias any more. */
+  readonly unnamed: Set<string> = new Set();
+  has = (hostInterface: string): boolean => this.made.has(hostInterface);
   list = (): readonly { hostInterface: string; alias: string }[] =>
-    [...this.made.values()].map(({ hostInterface, alias }) => ({ hostInterface, alias }));
+    [...this.made.values()]
+      .filter(({ hostInterface }) => !this.unnamed.has(hostInterface))
+      .map(({ hostInterface, alias }) => ({ hostInterface, alias }));
 
   #fail(): void {
     const failure = this.failure;

@@ -101,7 +101,7 @@ test('ADD: no block, a full pool, an unwritable log', async () => {
   const { pool, node, links, ask } = bench(0);
   assert.equal((await ask('ADD')).code, 11);
   pool.failure = new OperationError('Cannot write the log', { code: 'LOG_UNWRITABLE' });
-  assert.equal((await ask('ADD')).code, 5);
+  assert.equal((await ask('ADD')).code, 11);
   node.address = undefined;
   const answer = await ask('ADD');
   assert.equal(answer.code, 11);
@@ -361,4 +361,45 @@ test('hostInterfaceOf: 15 characters, stable, different for each attachment', ()
     hostInterfaceOf({ containerId: 'c1', interfaceName: 'eth0' }),
     hostInterfaceOf({ containerId: 'c1', interfaceName: 'eth0' }),
   );
+});
+
+test('ADD: a hostile pod name is left out, a "dns" that no answer can hold is refused before anything is made', async () => {
+  const { pool, outcomes, ask } = bench();
+  const names = ['x'.repeat(100_000), 'a b', 'a\nlevel=error', '../../etc', ''];
+  for (const [at, name] of names.entries()) {
+    const id = `c${at}`;
+    const args = `K8S_POD_NAMESPACE=default;K8S_POD_NAME=${name}`;
+    assert.equal((await ask('ADD', { id, variables: { CNI_ARGS: args } })).code, undefined);
+    assert.equal(outcomes.at(-1)?.podName, undefined);
+    assert.equal(pool.find({ containerId: id, interfaceName: 'eth0' })?.podName, undefined);
+  }
+  const config = { ...CONFIG, dns: { search: ['x'.repeat(600_000)] } };
+  assert.equal((await ask('ADD', { id: 'dns', config })).code, 7);
+  assert.equal(pool.list().length, names.length);
+});
+
+test('refuse: says who ended what, and asks for another plugin only when that helps', async () => {
+  const { server } = bench();
+  const said = (reason: string): string => {
+    const response = decodeResponse(server.refuse(reason));
+    return response.ok ? response.value.json : response.reason;
+  };
+  for (const reason of ['hung-up', 'reply-undelivered', 'deadline', 'peer-not-root']) {
+    assert.doesNotMatch(said(reason), /install|cannot read/, reason);
+  }
+  assert.match(said('not-weft'), /install the weft CNI plugin/);
+});
+
+test('CHECK: an allocation that was taken over from the kernel does not know its namespace, which is no difference', async () => {
+  const { pool, ask } = bench();
+  const prevResult = await ask('ADD');
+  const [allocation] = pool.list();
+  assert.ok(allocation !== undefined);
+  await pool.release(allocation);
+  for (let skipped = 0; skipped < 7; skipped++) {
+    await pool.allocate({ ...allocation, containerId: `x${skipped}`, hostInterface: 'x' });
+  }
+  const { address } = await pool.allocate({ ...allocation, netnsInode: 0 });
+  assert.equal(address, allocation.address);
+  assert.equal((await ask('CHECK', { config: { ...CONFIG, prevResult } })).code, undefined);
 });

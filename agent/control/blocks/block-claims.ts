@@ -7,6 +7,8 @@ import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
 import type { ClusterApi } from '../../kube/api-client.ts';
 import { codeOf } from '../../operation-error.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
+import { RewritePace } from '../rewrite-pace.ts';
+import { withRemedy } from '../cluster/api-remedy.ts';
 import { ClaimBackoff } from './claim-backoff.ts';
 import { ClaimChoice, type ClaimChoiceOptions } from './claim-choice.ts';
 import {
@@ -58,6 +60,8 @@ class Claims implements BlockClaims {
   readonly #own: OwnBlocks;
   readonly #retry: ClaimBackoff;
   readonly #choice: ClaimChoice;
+  /** Of blocks that vanished, by name. */
+  readonly #restores = new Map<string, RewritePace>();
   #poolBlocks = '';
   #isPending = false;
   #isExhausted = false;
@@ -147,7 +151,10 @@ class Claims implements BlockClaims {
   #missing(now: number): OwnBlock | undefined {
     const { blocks } = this.#options.view();
     return this.#inState('held').find(
-      ({ name, seen, askedAtMs }) => !blocks.has(name) && (seen || now - askedAtMs >= VIEW_LAG_MS),
+      ({ name, seen, askedAtMs }) =>
+        !blocks.has(name) &&
+        (seen || now - askedAtMs >= VIEW_LAG_MS) &&
+        (this.#restores.get(name)?.remaining(now) ?? 0) === 0,
     );
   }
 
@@ -158,8 +165,7 @@ class Claims implements BlockClaims {
       await api.createBlock(blockObject(block, node));
     } catch (error) {
       // The view will show whose it is.
-      if (codeOf(error) !== 'ALREADY_EXISTS')
-        return this.#failed(error, `create its block ${block.name} again`);
+      if (codeOf(error) !== 'ALREADY_EXISTS') return this.#failed(error);
       block.seen = false;
       block.askedAtMs = now();
       return 0;
@@ -167,12 +173,14 @@ class Claims implements BlockClaims {
     this.#retry.succeeded();
     block.seen = false;
     block.askedAtMs = now();
+    const pace = this.#restores.get(block.name) ?? new RewritePace();
+    this.#restores.set(block.name, pace);
+    const again =
+      pace.wrote(block.askedAtMs) < 2 ? '' : `; it keeps vanishing: check that Node "${node.name}" exists`;
     log.warn(
       'block_restored',
-      `Block ${block.name} of this node had vanished from the API and was created again`,
-      {
-        block: block.name,
-      },
+      `Block ${block.name} of this node had vanished from the API and was created again${again}`,
+      { block: block.name },
     );
     return 0;
   }
@@ -204,7 +212,7 @@ class Claims implements BlockClaims {
     } catch (error) {
       if (codeOf(error) !== 'ALREADY_EXISTS') {
         this.#choice.notAnswered(index);
-        return this.#failed(error, `claim block ${name}`);
+        return this.#failed(error);
       }
       this.#choice.lost(index, now());
       log.info('block_contested', `Another node was faster with block ${name}; choosing another`, {
@@ -260,8 +268,7 @@ class Claims implements BlockClaims {
     } catch (error) {
       const code = codeOf(error);
       // Gone already, or by now somebody else's object of the same name: not ours in either case.
-      if (code !== 'NOT_FOUND' && code !== 'CONFLICT')
-        return this.#failed(error, `give block ${block.name} back`);
+      if (code !== 'NOT_FOUND' && code !== 'CONFLICT') return this.#failed(error);
     }
     this.#retry.succeeded();
     // The view may still show it.
@@ -271,8 +278,8 @@ class Claims implements BlockClaims {
     return 0;
   }
 
-  #failed(error: unknown, action: string): number {
-    this.#options.log.warn('block_claim_failed', `Cannot ${action}; trying again`, errorFields(error));
+  #failed(error: unknown): number {
+    this.#options.log.warn('block_claim_failed', withRemedy(error), errorFields(error));
     return this.#retry.failed(this.#options.now());
   }
 
@@ -281,7 +288,9 @@ class Claims implements BlockClaims {
     const { quietMs, view } = this.#options;
     const ends: number[] = [];
     for (const [at, { name, seen, askedAtMs, emptySinceMs }] of this.#inState('held').entries()) {
-      if (!seen && !view().blocks.has(name)) ends.push(askedAtMs + VIEW_LAG_MS);
+      if (!view().blocks.has(name)) {
+        ends.push(seen ? now + (this.#restores.get(name)?.remaining(now) ?? 0) : askedAtMs + VIEW_LAG_MS);
+      }
       if (at > 0 && emptySinceMs !== undefined) ends.push(emptySinceMs + quietMs);
     }
     const waits = ends.map((end) => end - now).filter((wait) => wait > 0);

@@ -6,8 +6,10 @@ import type { Clock } from '../../kube/clock.ts';
 import { codeOf } from '../../operation-error.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
 import type { ClusterView } from './cluster-view.ts';
+import { withRemedy } from './api-remedy.ts';
 import { type Identity, ownedByNode } from './identity.ts';
 import { createPersistentTask } from '../persistent-task.ts';
+import { RewritePace } from '../rewrite-pace.ts';
 
 export interface PeerPublicationOptions {
   readonly api: Pick<ClusterApi, 'createPeer' | 'replacePeer' | 'getPeer'>;
@@ -28,10 +30,21 @@ export interface PeerPublication {
   stop(): void;
 }
 
+/** What was written and is not in the view after so long is not there: it was deleted before the view saw it. */
+const VIEW_LAG_MS = 30_000;
+
 export function createPeerPublication(options: PeerPublicationOptions): PeerPublication {
-  const { api, log } = options;
+  const { api, log, clock } = options;
+  const pace = new RewritePace();
   /** What was written last and has not come back by the watch yet. */
   let written: Peer | undefined;
+  let writtenAtMs = 0;
+  let cancelTimer: (() => void) | undefined;
+
+  const lookAgain = (delayMs: number): void => {
+    cancelTimer?.();
+    cancelTimer = clock.setTimer(delayMs, () => task.request());
+  };
 
   const desired = (identity: Identity): Peer => {
     const { vtepMacText, ...rest } = options.spec;
@@ -53,27 +66,53 @@ export function createPeerPublication(options: PeerPublicationOptions): PeerPubl
       written = undefined;
       return;
     }
-    if (written !== undefined && sameObject(written, wanted) && seen === undefined) return; // the watch is about to show it
+    const now = clock.now();
+    if (written !== undefined && sameObject(written, wanted) && seen === undefined) {
+      const lagMs = writtenAtMs + VIEW_LAG_MS - now;
+      if (lagMs > 0) return lookAgain(lagMs); // the watch is about to show it
+    }
+    const pauseMs = pace.remaining(now);
+    if (pauseMs > 0) return lookAgain(pauseMs);
+    written = await write(wanted, seen);
+    writtenAtMs = clock.now();
+    tell(written, pace.wrote(writtenAtMs));
+    lookAgain(VIEW_LAG_MS);
+  };
+
+  const write = async (wanted: Peer, seen: Peer | undefined): Promise<Peer> => {
     try {
-      written =
-        seen === undefined ? await api.createPeer(wanted) : await api.replacePeer(withVersion(wanted, seen));
+      return seen === undefined
+        ? await api.createPeer(wanted)
+        : await api.replacePeer(withVersion(wanted, seen));
     } catch (error) {
       const code = codeOf(error);
       if (code !== 'ALREADY_EXISTS' && code !== 'CONFLICT') throw error;
       // An object that the watch has not shown yet, of an earlier start or of the node's earlier life.
-      written = await api.replacePeer(withVersion(wanted, await api.getPeer(identity.nodeName)));
+      return await api.replacePeer(withVersion(wanted, await api.getPeer(wanted.metadata.name)));
     }
-    log.info('peer_published', `Published this node as peer "${identity.nodeName}"`, {
-      vtep_mac: written.spec.vtepMac,
-      address: written.spec.addresses[0],
-    });
+  };
+
+  const tell = ({ metadata: { name }, spec }: Peer, inRow: number): void => {
+    const fields = { vtep_mac: spec.vtepMac, address: spec.addresses[0] };
+    if (inRow < 2) log.info('peer_published', `Published this node as peer "${name}"`, fields);
+    else {
+      log.warn(
+        'peer_published',
+        `Published this node as peer "${name}" again: somebody keeps deleting or changing it. Check that Node "${name}" exists and that no other agent runs with HOSTNAME="${name}"`,
+        fields,
+      );
+    }
   };
 
   const task = createPersistentTask({
     run: publish,
     failed: (error) =>
-      log.warn('api_request_failed', 'Cannot publish this node; it is tried again', errorFields(error)),
-    clock: options.clock,
+      log.warn(
+        'api_request_failed',
+        `The other nodes cannot send to this node's pods: ${withRemedy(error)}`,
+        errorFields(error),
+      ),
+    clock,
     random: options.random,
   });
 
@@ -87,7 +126,10 @@ export function createPeerPublication(options: PeerPublicationOptions): PeerPubl
       }
       task.request();
     },
-    stop: () => task.stop(),
+    stop() {
+      task.stop();
+      cancelTimer?.();
+    },
   };
 }
 

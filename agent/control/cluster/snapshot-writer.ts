@@ -108,7 +108,7 @@ function unwritable(directory: string, error: unknown): OperationError {
   const path = join(directory, SNAPSHOT_FILE);
   const reason = error instanceof Error ? error.message : String(error);
   return new OperationError(
-    `Cannot write "${path}": ${reason}; the node starts with older state if the API is down then`,
+    `Cannot write "${path}": ${reason}; should the agent start while the API is down, it knows older state only: free space there or make it writable, it is tried again`,
     { code: 'SNAPSHOT_UNWRITABLE', context: { path, errno: codeOf(error) }, cause: error },
   );
 }

@@ -13,6 +13,7 @@ import type {
 import { OperationError } from '../../operation-error.ts';
 import type { AddRequest, CheckRequest, CniHandler } from './cni-server.ts';
 import type { PodLinks } from '../node/pod-links.ts';
+import { createDetachBatch } from './detach-batch.ts';
 
 /** What the node can offer a pod now. */
 export interface NodeReadiness {
@@ -58,6 +59,8 @@ export function createAttachments({
   checkDescriptors,
   undoFailed,
 }: AttachmentsOptions): CniHandler {
+  const detaching = createDetachBatch(links);
+
   const inodeOf = (descriptors: PodDescriptors): number => {
     const checked = checkDescriptors(descriptors);
     if (checked.ok) return checked.value.netnsInode;
@@ -114,7 +117,7 @@ export function createAttachments({
     const { containerId, interfaceName } = attachment;
     const allocation = pool.find({ containerId, interfaceName });
     // Without a record too: the veth of an ADD that was cut off may be there.
-    links.detach(allocation?.hostInterface ?? hostInterfaceOf(attachment), allocation?.address);
+    await detaching.detach(allocation?.hostInterface ?? hostInterfaceOf(attachment));
     await pool.release({ containerId, interfaceName });
   };
 
@@ -196,7 +199,8 @@ function compareWithRecord({
   readonly previousResult: PreviousResult;
 }): readonly string[] {
   const differences: string[] = [];
-  if (allocation.netnsInode !== netnsInode) {
+  // 0: taken over from the kernel, which does not tell.
+  if (allocation.netnsInode !== 0 && allocation.netnsInode !== netnsInode) {
     differences.push(`the network namespace is ${netnsInode}, ADD was done in ${allocation.netnsInode}`);
   }
   const address = `${formatIpv4(allocation.address)}/32`;

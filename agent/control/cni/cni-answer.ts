@@ -1,6 +1,7 @@
 // How the server words its answers: results and errors in the version of the configuration, and the CNI code of each operation error.
 import {
   CNI_CODE,
+  type CniDns,
   type CniError,
   type CniVersion,
   NEWEST_CNI_VERSION,
@@ -8,6 +9,7 @@ import {
   isCniVersion,
 } from '../../../proto/cni.ts';
 import { decodeText, encodeResponse } from '../../../proto/shim-codec.ts';
+import { MAX_RESPONSE_BYTES } from '../../../proto/shim-message.ts';
 import { codeOf } from '../../operation-error.ts';
 
 /** CNI code of an OperationError's code; all others are I/O failures. */
@@ -22,6 +24,7 @@ const CNI_CODES: Readonly<Record<string, number>> = {
   NO_BRIDGE: CNI_CODE.tryAgainLater,
   NO_BLOCK: CNI_CODE.tryAgainLater,
   POOL_EXHAUSTED: CNI_CODE.tryAgainLater,
+  LOG_UNWRITABLE: CNI_CODE.tryAgainLater,
 };
 
 export type Failure = { readonly ok: false; readonly error: CniError };
@@ -49,6 +52,37 @@ export const encodeAnswer = (version: CniVersion, answer: Done): Uint8Array => {
     json: json === undefined ? '' : `${JSON.stringify(json)}\n`,
   });
 };
+
+/** What of the configuration is repeated in the result, in bytes; the whole result must fit into a response. */
+const MAX_DNS_BYTES = MAX_RESPONSE_BYTES / 2;
+
+/** Undefined when the result will fit. To be asked before anything is made. */
+export const refusedDns = (dns: CniDns): Failure | undefined => {
+  if (new TextEncoder().encode(JSON.stringify(dns)).length <= MAX_DNS_BYTES) return undefined;
+  return failed({
+    code: CNI_CODE.invalidConfig,
+    msg: `The network configuration's "dns" is too large: use at most ${MAX_DNS_BYTES} bytes`,
+  });
+};
+
+const UPGRADE = "install the weft CNI plugin of the agent's version";
+
+/** Why a connection was no whole request, in words; reasons of agent/linux/unix-connection.ts, and of the codec. */
+const REFUSALS: Readonly<Record<string, string>> = {
+  'hung-up': 'A shim hung up before its request was whole; nothing was done. The container runtime ended it',
+  'reply-undelivered':
+    'A shim was gone before it heard the answer: the container runtime ended it. If the pod does not come up, look for a time limit in its log',
+  deadline:
+    'A request was not finished in time and its connection was closed; the shim tells the container runtime to try again',
+  'peer-not-root':
+    'A process that is not root connected to the CNI socket and was refused: find out which one',
+};
+
+/** The answer to what is no request that we understand. */
+export const unreadable = (reason: string): CniError => ({
+  code: CNI_CODE.undecodable,
+  msg: REFUSALS[reason] ?? `The agent cannot read the request (${reason}): ${UPGRADE}`,
+});
 
 /** undefined (which no JSON text gives) for what is not JSON. */
 export function parseJson(bytes: Uint8Array): unknown {

@@ -19,7 +19,17 @@ import { type CniInvocation, decodeEnvironment, environmentError } from '../../.
 import { type Decoded, decoded, refused } from '../../../proto/decoded.ts';
 import { NETLINK_DESCRIPTOR, NETNS_DESCRIPTOR, decodeRequest } from '../../../proto/shim-codec.ts';
 import type { PodDescriptors } from '../../linux/pod-descriptors.ts';
-import { type Done, done, encodeAnswer, failed, failedBy, parseJson, versionOf } from './cni-answer.ts';
+import {
+  type Done,
+  done,
+  encodeAnswer,
+  failed,
+  failedBy,
+  parseJson,
+  refusedDns,
+  unreadable,
+  versionOf,
+} from './cni-answer.ts';
 import { ContainerQueue } from './container-queue.ts';
 
 export interface AddRequest extends CniAttachment {
@@ -72,6 +82,8 @@ export interface CniServer {
   readonly refuse: (reason: string) => Uint8Array;
   /** DEL for an attachment that nobody asked about any more, in its container's turn. */
   readonly remove: (attachment: CniAttachment) => Promise<void>;
+  /** Runs it while no request changes anything of the container. */
+  readonly inTurn: <T>(containerId: string, work: () => Promise<T>) => Promise<T>;
 }
 
 export interface CniServerOptions {
@@ -95,6 +107,8 @@ export function createCniServer({
   const queue = new ContainerQueue();
 
   const add = async (request: AddRequest, config: NetworkConfig): Promise<Done> => {
+    const tooLarge = refusedDns(config.dns);
+    if (tooLarge !== undefined) return tooLarge;
     await beforeAdd?.();
     const result = await queue.run(request.containerId, () => handler.add(request));
     return done(formatResult(config.cniVersion, result, config.dns));
@@ -193,7 +207,7 @@ export function createCniServer({
     const startedAt = now();
     const observe = (answered: CniOutcome): void => report(answered, (now() - startedAt) / 1000);
     const request = decodeRequest(message.bytes);
-    if (!request.ok) return unreadable(request.reason, observe);
+    if (!request.ok) return answerUnreadable(request.reason, observe);
     const json = parseJson(request.value.stdin);
     const invocation = decodeEnvironment(request.value.environment);
     if (!invocation.ok) {
@@ -213,8 +227,9 @@ export function createCniServer({
   return {
     answer: (message) => respond(message, inOrder),
     replay: ({ bytes }) => respond({ bytes, descriptors: [] }, (_invocation, work) => work()),
-    refuse: (reason) => unreadable(reason, (answered) => report(answered, 0)),
+    refuse: (reason) => answerUnreadable(reason, (answered) => report(answered, 0)),
     remove,
+    inTurn: (containerId, work) => queue.run(containerId, work),
   };
 }
 
@@ -232,11 +247,8 @@ interface Understood {
   readonly pod: { readonly descriptors: PodDescriptors };
 }
 
-function unreadable(reason: string, observe: (outcome: CniOutcome) => void): Uint8Array {
-  const error = {
-    code: CNI_CODE.undecodable,
-    msg: `The agent cannot read the request (${reason}): install the weft CNI plugin of the agent's version`,
-  };
+function answerUnreadable(reason: string, observe: (outcome: CniOutcome) => void): Uint8Array {
+  const error = unreadable(reason);
   observe({ command: 'unknown', error });
   return encodeAnswer(NEWEST_CNI_VERSION, failed(error));
 }
@@ -256,10 +268,15 @@ function podDescriptors(
   return decoded({ descriptors: { netlinkFd, netnsFd } });
 }
 
+/** As Kubernetes names things; it goes into the log on disk, the status pages and every line about the pod. */
+const KUBERNETES_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
+
+/** For people only: what is no name is left out. */
 function podName(invocation: CniInvocation): string | undefined {
   if (invocation.command !== 'ADD') return undefined;
-  const { podName: name, podNamespace } = invocation.args;
-  return name === undefined ? undefined : `${podNamespace ?? ''}/${name}`;
+  const { podName: name = '', podNamespace: namespace = '' } = invocation.args;
+  if (!KUBERNETES_NAME.test(name) || (namespace !== '' && !KUBERNETES_NAME.test(namespace))) return undefined;
+  return `${namespace}/${name}`;
 }
 
 function outcome(invocation: CniInvocation, answer: Done): CniOutcome {

@@ -8,13 +8,16 @@ import { openReadiness } from '../../linux/readiness.ts';
 import { openUnixListener } from '../../linux/unix-listener.ts';
 import type { Settings } from '../../settings.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
+import { OperationError } from '../../operation-error.ts';
 import { type NodeReadiness, createAttachments } from './attachments.ts';
 import { type CniHandler, type CniOutcome, createCniServer } from './cni-server.ts';
 import type { PodLinks } from '../node/pod-links.ts';
+import { createLeakWatch } from './leak-watch.ts';
+import { createLogHealth } from './log-health.ts';
 import { createTombstones } from './tombstones.ts';
 
 const DEADLINE_MS = 60_000;
-const REPLAY_MS = 15_000;
+const LOOK_MS = 5000;
 
 export interface CniServiceOptions {
   readonly settings: Pick<Settings, 'runDirectory' | 'stateDirectory'>;
@@ -23,6 +26,8 @@ export interface CniServiceOptions {
   readonly node: NodeReadiness;
   readonly log: Logger;
   readonly observe: (outcome: CniOutcome, seconds: number) => void;
+  /** What was put right that no request asked for, in words. */
+  readonly repaired?: (words: readonly string[]) => void;
 }
 
 export interface CniService {
@@ -46,7 +51,7 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
     directory: join(settings.stateDirectory, 'tombstones'),
     answer: server.replay,
     failed: (file, reason) =>
-      log.warn('cni_refused', `Cannot replay the deletion in "${file}": ${reason}`, { reason }),
+      log.warn('cni_failed', `Cannot carry out the deletion in "${file}": ${reason}`, { reason }),
   });
   const replay = async (): Promise<void> => {
     const replayed = await tombstones.replay();
@@ -55,8 +60,36 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
       count: replayed,
     });
   };
-  await replay();
-  const replaying = setInterval(() => void replay(), REPLAY_MS); // what was left while this agent did not answer in time
+  const leaks = createLeakWatch({
+    pool: options.pool,
+    links: options.links,
+    inTurn: server.inTurn,
+    log,
+    repaired: (words) => options.repaired?.(words),
+  });
+  const logHealth = createLogHealth(options.pool, log);
+  // Deletions first: what they remove is no leak.
+  const look = async (): Promise<void> => {
+    await replay();
+    logHealth.look();
+    try {
+      await leaks.look();
+    } catch (error) {
+      if (!(error instanceof OperationError)) throw error; // our own bug
+      log.warn(
+        'network_failed',
+        `Cannot compare the allocations with the kernel; it is tried again: ${error.message}`,
+        errorFields(error),
+      );
+    }
+  };
+  // Again and again: deletions are also left behind by shims that this agent did not answer in time.
+  let looking: NodeJS.Timeout | undefined;
+  const lookAgain = (): void => {
+    looking = setTimeout(() => void look().then(lookAgain), LOOK_MS);
+  };
+  await look();
+  lookAgain();
   const readiness = openReadiness();
   const listener = openUnixListener({
     path: join(settings.runDirectory, 'cni.sock'),
@@ -70,8 +103,9 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
   return {
     blocked: () => handler.blocked(),
     async close() {
-      clearInterval(replaying);
+      clearTimeout(looking);
       await listener.close();
+      clearTimeout(looking); // a look that ended meanwhile has set it again
       readiness.close();
     },
   };
@@ -95,10 +129,13 @@ function logOutcome({ command, containerId, interfaceName, podName, error }: Cni
   const fields = { command, container: containerId, interface: interfaceName, pod: podName };
   if (error !== undefined) {
     // A runtime asks for the status every few seconds; agent_not_ready has said it once.
-    log[command === 'STATUS' ? 'debug' : 'warn']('cni_failed', `${command} failed: ${error.msg}`, {
-      ...fields,
-      code: error.code,
-    });
+    if (command === 'unknown') log.warn('cni_refused', error.msg, { code: error.code });
+    else {
+      log[command === 'STATUS' ? 'debug' : 'warn']('cni_failed', `${command} failed: ${error.msg}`, {
+        ...fields,
+        code: error.code,
+      });
+    }
   } else if (command === 'ADD') log.debug('pod_attached', `Attached ${podName ?? containerId}`, fields);
   else if (command === 'DEL') log.debug('pod_detached', `Detached ${podName ?? containerId}`, fields);
 }

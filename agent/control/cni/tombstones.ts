@@ -1,6 +1,6 @@
 // Deletions that the shim left on disk while no agent answered: each file is a DEL request, replayed and removed after success. The shim
 // renames complete files into place; dot files are its unfinished ones. Replaying twice is harmless: DEL is idempotent.
-import { readFile, readdir, rename, rm } from 'node:fs/promises';
+import { readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { decodeEnvironment } from '../../../proto/cni-environment.ts';
@@ -26,6 +26,8 @@ export interface Tombstones {
 
 export function createTombstones({ directory, answer, failed }: TombstonesOptions): Tombstones {
   let last: Promise<number> = Promise.resolve(0);
+  /** Carried out, but the file could not be removed: by then the id may be of a new pod, so not again. File → inode and time. */
+  const done = new Map<string, string>();
 
   const list = async (): Promise<readonly string[]> => {
     try {
@@ -37,18 +39,30 @@ export function createTombstones({ directory, answer, failed }: TombstonesOption
     }
   };
 
-  /** undefined when it was replayed; a reason otherwise. */
+  /** undefined when it was replayed; what is wrong and what to do otherwise. */
   const replayOne = async (file: string): Promise<string | undefined> => {
+    const { ino, mtimeMs } = await stat(file);
+    const version = `${ino} ${mtimeMs}`;
+    if (done.get(file) === version) {
+      await remove(file);
+      return undefined;
+    }
     const bytes = await readFile(file);
     if (!isDeletion(bytes)) {
       await rename(file, `${file}${REFUSED_SUFFIX}`);
-      return 'not a DEL request';
+      return `it is not a DEL request; put aside as ${REFUSED_SUFFIX}, delete it when you have looked at it`;
     }
     const response = decodeResponse(await answer({ bytes }));
     if (!response.ok) return response.reason;
     if (response.value.status !== 0) return response.value.json;
-    await rm(file, { force: true });
+    done.set(file, version);
+    await remove(file);
     return undefined;
+  };
+
+  const remove = async (file: string): Promise<void> => {
+    await rm(file, { force: true });
+    done.delete(file);
   };
 
   const replayAll = async (): Promise<number> => {
@@ -57,7 +71,7 @@ export function createTombstones({ directory, answer, failed }: TombstonesOption
       const file = join(directory, name);
       const reason = await replayOne(file).catch((error: unknown) => {
         if (codeOf(error) === 'UNKNOWN') throw error; // our own bug
-        return codeOf(error);
+        return `${codeOf(error)}; make the folder readable and writable, it is tried again`;
       });
       if (reason === undefined) replayed += 1;
       else failed(file, reason);

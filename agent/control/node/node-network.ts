@@ -1,7 +1,15 @@
 // The node's side of the pod network: bridge "weave", TUN "weft0" (which the keeper opened), the underlay interface, addresses, routes,
 // nftables. `ensure` reads what is there, compares, and changes only what differs; the firewall comes first, so nothing forwards unguarded.
 // Works with NET_ADMIN alone: per-interface settings go by rtnetlink, nothing is written under /proc/sys.
-import { type Cidr, formatCidr, formatIpv4, type Ipv4, mac, type Mac } from '../../../proto/address.ts';
+import {
+  type Cidr,
+  cidrContains,
+  formatCidr,
+  formatIpv4,
+  type Ipv4,
+  mac,
+  type Mac,
+} from '../../../proto/address.ts';
 import type { InetSetting, Link, LinkChange } from '../../../proto/rtnetlink-link.ts';
 import {
   type InterfaceAddress,
@@ -29,7 +37,7 @@ import { openNft } from '../../linux/nft.ts';
 import { OperationError } from '../../operation-error.ts';
 import { createFirewall, type Firewall } from './firewall.ts';
 import { openPodGuard, type PodGuard } from './pod-guard.ts';
-import { ensurePodPorts } from './pod-ports.ts';
+import { ensurePodPorts, listPodPorts } from './pod-ports.ts';
 import { BRIDGE, type KernelNetwork, requireFreeRange, ROUTE_PROTOCOL, TUN } from './range-conflicts.ts';
 
 export { findRangeConflicts } from './range-conflicts.ts';
@@ -144,7 +152,8 @@ export function createNodeNetwork({ route, firewall, guard }: NodeNetworkPorts):
   function ensureBridge({ nodeIp, mtu }: NodeNetworkDesired): readonly string[] {
     const made = findLink(route, BRIDGE) === undefined;
     const address = bridgeMac(nodeIp);
-    if (made) makeBridge(route, { name: BRIDGE, address, mtu });
+    // Its MTU is set afterwards, as a change: one that it was made with the kernel forgets when the last port goes.
+    if (made) makeBridge(route, { name: BRIDGE, address, mtu: mtu - 1 });
     const changed = ensureLink(BRIDGE, { up: true, mtu, address, inet: POD_SIDE, ipv6Addresses: false });
     return made ? [`made bridge "${BRIDGE}"`] : changed;
   }
@@ -159,10 +168,15 @@ export function createNodeNetwork({ route, firewall, guard }: NodeNetworkPorts):
   }
 
   /** After the routes have their new source: the kernel deletes a route when the address that is its source goes. */
-  function removeOtherAddresses(gateway: Ipv4 | undefined, link: Link): readonly string[] {
+  function removeOtherAddresses({ gateway, range }: NodeNetworkDesired, link: Link): readonly string[] {
     // Not knowing the gateway is no reason to take it from the pods.
     if (gateway === undefined) return [];
-    const stale = addressesOf(link).filter((item) => !isHost(item, gateway));
+    // Nor is another first block: pods keep the gateway of their ADD for life, so earlier ones stay while there are pods.
+    const hasPods = listPodPorts(route).length > 0;
+    const stale = addressesOf(link).filter(
+      (item) =>
+        !isHost(item, gateway) && !(hasPods && item.prefixLength === 32 && cidrContains(range, item.address)),
+    );
     for (const item of stale) takeAddress(route, item);
     return stale.map(
       ({ address, prefixLength }) =>
@@ -233,7 +247,7 @@ export function createNodeNetwork({ route, firewall, guard }: NodeNetworkPorts):
     // The bridge first: the kernel's own route for the address is then the bridge's.
     const added = [bridge, tun].flatMap((link) => addGateway(gateway, link));
     const routes = ensureRoutes(desired, { bridge, tun });
-    const removed = [bridge, tun].flatMap((link) => removeOtherAddresses(gateway, link));
+    const removed = [bridge, tun].flatMap((link) => removeOtherAddresses(desired, link));
     const ports = ensurePodPorts({ route, guard, bridge });
     return [...rules, ...made, ...tunnel, ...forwarded, ...added, ...routes, ...removed, ...ports];
   }

@@ -6,6 +6,7 @@ import type { Clock } from '../../kube/clock.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
 import type { ClusterView } from '../cluster/cluster-view.ts';
 import { forwardingInputs } from '../cluster/forwarding-inputs.ts';
+import { createProblemLog } from '../cluster/problem-log.ts';
 import type { ForwardingPublisher } from './forwarding.ts';
 import type { Identity } from '../cluster/identity.ts';
 import type { NodeNetwork, NodeNetworkDesired } from './node-network.ts';
@@ -53,6 +54,7 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
   let failure: string | undefined;
   let inForce: NodeNetworkDesired | undefined;
   let cancelSweep: (() => void) | undefined;
+  const problems = createProblemLog(log);
 
   const run = async (): Promise<void> => {
     cancelSweep?.();
@@ -74,11 +76,19 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
     const isRepair = JSON.stringify(desired) === JSON.stringify(inForce);
     inForce = desired;
     if (words.length > 0) {
-      if (isRepair) options.repaired(words);
-      log[isRepair ? 'warn' : 'info'](isRepair ? 'network_repaired' : 'network_made', words.join('; '));
+      const text = words.join('; ');
+      if (!isRepair) log.info('network_made', text);
+      else {
+        options.repaired(words);
+        log.warn(
+          'network_repaired',
+          `Somebody changed the node's network, put right: ${text}. If it goes on, find out which program does it`,
+        );
+      }
     }
     gateway = wanted;
     failure = undefined;
+    problems.tell(view.problems);
     publish(view, wanted);
     options.done();
     cancelSweep = clock.setTimer(SWEEP_MS, () => task.request());

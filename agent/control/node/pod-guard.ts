@@ -33,6 +33,8 @@ export interface PodGuard {
   add(element: PodElement): void;
   /** Removes every element of the interface; false when there was none, or no set. */
   remove(hostInterface: string): boolean;
+  /** As remove, for several interfaces with one look at the set. */
+  removeAll(hostInterfaces: ReadonlySet<string>): boolean;
   /** Empty also when the set is gone. */
   list(): readonly PodElement[];
   /** From `present`, as listed before `wanted` was found out, to `wanted`; answers how many were added and removed. */
@@ -105,6 +107,12 @@ export function createPodGuard(netlink: NetlinkSocket): PodGuard {
       throw error;
     }
   };
+  const removeOf = (hostInterfaces: ReadonlySet<string>): boolean => {
+    const own = list().filter(({ hostInterface }) => hostInterfaces.has(hostInterface));
+    const names = [...hostInterfaces].join('", "');
+    removeAll(own, `remove "${names}" from the nftables set "bridge weft pods"`);
+    return own.length > 0;
+  };
   return {
     add(element) {
       try {
@@ -117,11 +125,8 @@ export function createPodGuard(netlink: NetlinkSocket): PodGuard {
         );
       }
     },
-    remove(hostInterface) {
-      const own = list().filter((element) => element.hostInterface === hostInterface);
-      removeAll(own, `remove "${hostInterface}" from the nftables set "bridge weft pods"`);
-      return own.length > 0;
-    },
+    remove: (hostInterface) => removeOf(new Set([hostInterface])),
+    removeAll: removeOf,
     list,
     restore({ present, wanted }) {
       const missing = wanted.filter((element) => !present.some((other) => sameElement(other, element)));

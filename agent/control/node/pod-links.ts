@@ -4,6 +4,7 @@
 import { type Ipv4, formatIpv4, ipv4, type Mac } from '../../../proto/address.ts';
 import { invariant } from '../../../proto/invariant.ts';
 import type { Link } from '../../../proto/rtnetlink-link.ts';
+import { deleteGroup, moveToGroup } from '../../../proto/rtnetlink-link-group.ts';
 import {
   type Route,
   RT_SCOPE_LINK,
@@ -32,6 +33,9 @@ import { codeOf, OperationError } from '../../operation-error.ts';
 import { openPodGuard, type PodGuard } from './pod-guard.ts';
 import { addressOfAlias, hostMacOf, listPodPorts, POD_PORT_PREFIX, podMacOf } from './pod-ports.ts';
 import { BRIDGE } from './range-conflicts.ts';
+
+/** Group of interfaces that are to be deleted in the same turn; no other program's by its look ("WEFT"). */
+const DOOMED = 0x57454654;
 
 /** IFNAMSIZ without its NUL. */
 const MAX_NAME_BYTES = 15;
@@ -65,10 +69,25 @@ export interface PodLinks {
   attach(request: PodLinkRequest): PodLink;
   /** Idempotent, works with the namespace gone; removes the veth and the anti-spoof element. False when there was nothing. */
   detach(hostInterface: string, address: Ipv4 | undefined): boolean;
+  /** As detach, for several in about the time of one. Throws when one of them cannot be removed; others may be gone then. */
+  detachAll(hostInterfaces: readonly string[]): void;
   /** CHECK: what differs from the record, in words; empty = as it should be. */
   inspect(request: Omit<PodLinkRequest, 'alias'>): readonly string[];
+  /** Whether the interface is there, with or without its alias. */
+  has(hostInterface: string): boolean;
   /** Host veths of ours by alias, for rebuilding. */
   list(): readonly { readonly hostInterface: string; readonly alias: string }[];
+}
+
+/** False when the kernel says that there is no such interface. */
+function unlessGone(request: () => unknown): boolean {
+  try {
+    request();
+    return true;
+  } catch (error) {
+    if (codeOf(error) === 'ENODEV') return false;
+    throw error;
+  }
 }
 
 /** What only one pod's link has: routes through it. */
@@ -202,6 +221,17 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
       return hadLink || hadElement;
     },
 
+    detachAll(hostInterfaces) {
+      hostInterfaces.forEach(requirePodPort);
+      const doomed = hostInterfaces.filter((name) =>
+        unlessGone(() => route.request(moveToGroup(name, DOOMED), `doom "${name}"`)),
+      );
+      if (doomed.length > 0) {
+        unlessGone(() => route.request(deleteGroup(DOOMED), `delete interfaces "${doomed.join('", "')}"`));
+      }
+      guard.removeAll(new Set(hostInterfaces));
+    },
+
     inspect({ netlinkFd, hostInterface, podInterface, address, gateway, mtu }) {
       const words: string[] = [];
       const expect = (condition: boolean, otherwise: string): void => {
@@ -258,6 +288,7 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
       return words;
     },
 
+    has: (hostInterface) => findLink(route, hostInterface) !== undefined,
     list: () => listPodPorts(route).map(({ link, alias }) => ({ hostInterface: link.name, alias })),
   };
 }
