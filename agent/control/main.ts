@@ -114,7 +114,8 @@ async function control(settings: Settings, log: Logger): Promise<void> {
         `Node "${settings.nodeName}" was deleted and created again: starting anew with its new identity`,
       );
       nodeUid = uid;
-      save();
+      // Versions of another cluster's history would make this one's lists look stale.
+      writer.save(() => ({ ...takeSnapshot(), resourceVersions: {} }));
       void writer.close().then(() => process.exit(0));
     },
   });
@@ -171,6 +172,7 @@ async function control(settings: Settings, log: Logger): Promise<void> {
     links,
     node: { gateway: () => upkeep.gateway(), mtu: () => mtu, blocked: () => upkeep.blocked() },
     log,
+    repaired: (words) => observation.repaired(words),
     observe: ({ command, error }, seconds) =>
       observation.counters.cniOperation({
         verb: command,

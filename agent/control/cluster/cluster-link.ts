@@ -20,6 +20,7 @@ import { type Logger, errorFields } from '../../telemetry/logger.ts';
 import { startBlockClaims } from '../blocks/block-claim-loop.ts';
 import { type BlockClaims, createBlockClaims } from '../blocks/block-claims.ts';
 import type { ClusterViewKeeper } from './cluster-view.ts';
+import { withRemedy } from './api-remedy.ts';
 import { type Identity, identityOf } from './identity.ts';
 import { createPeerPublication } from './peer-publication.ts';
 import { createPersistentTask } from '../persistent-task.ts';
@@ -99,6 +100,10 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   const learnIdentity = async (): Promise<void> => {
     const { uid } = await connected().getNode(settings.nodeName);
     if (identity !== undefined && identity.nodeUid !== uid) {
+      // Nothing more is written under the identity that is gone.
+      identityTask.stop();
+      publication?.stop();
+      await loop?.stop();
       options.replaced(uid);
       return;
     }
@@ -115,7 +120,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
     failed: (error) =>
       log.warn(
         'api_request_failed',
-        `Cannot read Node "${settings.nodeName}", which tells this node's identity; it is tried again. Check that HOSTNAME is the name of a Node object`,
+        `Cannot learn this node's identity from Node "${settings.nodeName}": ${withRemedy(error)}`,
         errorFields(error),
       ),
     clock,
@@ -216,7 +221,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
         isConnected = false;
         log.warn(
           'api_disconnected',
-          `The API does not answer; peers and blocks stay as last known: ${error.message}`,
+          `Cannot follow ${plural}, which stay as last known: ${withRemedy(error)}`,
           errorFields(error),
         );
       },

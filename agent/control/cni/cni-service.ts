@@ -27,7 +27,7 @@ export interface CniServiceOptions {
   readonly log: Logger;
   readonly observe: (outcome: CniOutcome, seconds: number) => void;
   /** What was put right that no request asked for, in words. */
-  readonly repaired?: (words: readonly string[]) => void;
+  readonly repaired: (words: readonly string[]) => void;
 }
 
 export interface CniService {
@@ -65,7 +65,7 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
     links: options.links,
     inTurn: server.inTurn,
     log,
-    repaired: (words) => options.repaired?.(words),
+    repaired: options.repaired,
   });
   const logHealth = createLogHealth(options.pool, log);
   // Deletions first: what they remove is no leak.
