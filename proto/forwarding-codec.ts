@@ -5,7 +5,7 @@
 //   then per peer 20 B: slot u16, port u16, address u32, MAC 6 B, flags u16 (1 = probes), 4 B zero; then owners u16 each; then CRC-32 of all before it.
 //
 // A file that was cut or damaged is refused: a data plane goes on with the table that it has.
-import { type BlockIndex, type Cidr, blockCount, ipv4, mac, vni } from './address.ts';
+import { type Cidr, blockCount, ipv4, mac, vni } from './address.ts';
 import { crc32 } from './crc32.ts';
 import { PEER_SLOTS } from './dataplane-stats.ts';
 import { type Decoded, decoded, refused } from './decoded.ts';
@@ -97,9 +97,6 @@ export function decodeForwardingTable(bytes: Uint8Array): Decoded<ForwardingTabl
     owners,
   });
 }
-
-/** Owner of a block in the table's numbering; for tests and status, not for the packet path. */
-export const ownerOf = (table: ForwardingTable, block: BlockIndex): number => table.owners[block] ?? 0;
 
 const setMac = (view: DataView, at: number, value: number): void => {
   view.setUint16(at, Math.floor(value / 2 ** 32), false);
