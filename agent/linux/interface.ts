@@ -1,5 +1,5 @@
 // Network interfaces and their IPv4 addresses and routes as typed operations on a netlink socket. Thin: messages are proto's.
-import { formatCidr, formatIpv4 } from '../../proto/address.ts';
+import { formatCidr, formatIpv4, type Ipv4 } from '../../proto/address.ts';
 import {
   type BridgeToCreate,
   changeLink,
@@ -20,6 +20,7 @@ import {
   decodeAddress,
   decodeRoute,
   deleteAddress,
+  deleteNeighbour,
   deleteRoute,
   dumpAddresses,
   dumpRoutes,
@@ -120,6 +121,19 @@ export function takeAddress(netlink: NetlinkSocket, address: InterfaceAddress): 
     netlink.request(deleteAddress(address), `delete address "${wordsOf(address)}"`);
   } catch (error) {
     if (codeOf(error) !== 'EADDRNOTAVAIL') throw error;
+  }
+}
+
+/** Forgets the MAC address that the node had learned for `address`, if any. */
+export function forgetNeighbour(
+  netlink: NetlinkSocket,
+  { index, address }: { index: number; address: Ipv4 },
+): void {
+  try {
+    const neighbour = { index, address, mac: undefined, permanent: false };
+    netlink.request(deleteNeighbour(neighbour), `forget the neighbour ${formatIpv4(address)}`);
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
   }
 }
 

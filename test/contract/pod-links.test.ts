@@ -216,6 +216,23 @@ describe('PodLinks.attach', () => {
   });
 });
 
+describe('PodLinks.attach of an address that another pod had', () => {
+  it('is reached by the first packet: the node forgets the MAC address of the pod before', () => {
+    const address = '10.32.0.12';
+    const other = attachPod(links, '10.32.0.13'); // with its last port the bridge would lose its carrier, and the node what it learned
+    const before = attachPod(links, address);
+    assert.match(run(`ping -c1 -W2 ${address}`), /ttl=64/);
+    links.detach(before.request.hostInterface, before.request.address);
+    const pod = makePodNamespace();
+    const request = { ...requestFor(pod, address), alias: `weft:another:eth0:${address}` };
+    links.attach(request);
+    assert.match(run(`ping -c1 -W2 ${address}`), /ttl=64/);
+    links.detach(request.hostInterface, request.address);
+    links.detach(other.request.hostInterface, other.request.address);
+    for (const each of [before, pod, other]) each.close();
+  });
+});
+
 describe('PodLinks.detach', () => {
   it('is done once and may be called again', () => {
     const pod = attachPod(links, '10.32.0.9');

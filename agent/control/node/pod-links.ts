@@ -15,6 +15,7 @@ import {
 } from '../../../proto/rtnetlink-route.ts';
 import {
   findLink,
+  forgetNeighbour,
   giveAddress,
   listAddresses,
   listRoutes,
@@ -198,6 +199,8 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
         });
         guard.add({ hostInterface, mac: link.podMac, address });
         undo.push(() => guard.remove(hostInterface));
+        // The address's last pod had another MAC: what the node has learned of it would swallow this pod's packets for seconds.
+        forgetNeighbour(route, { index: bridge.index, address });
         setLink(route, hostInterface, { up: true });
         configurePod(pod, request);
         return link;
