@@ -111,7 +111,7 @@ export interface ConnectionPeer {
 
 export function createConnectionTracker(options: {
   probeIntervalMs: number;
-  /** Told of every change but a peer's first state. */
+  /** Told of every change, and of a peer that answers when it is first seen; not of one that does not, or answers no probes. */
   changed?: (connection: Connection, before: ConnectionState) => void;
 }): ConnectionTracker {
   let connections = new Map<string, Connection>();
@@ -133,9 +133,11 @@ export function createConnectionTracker(options: {
           lastHeardMs: lastHeardMs(stats, slot),
         };
         observed.set(name, connection);
-        if (before === undefined || before.state === state) continue;
-        if (before.state === 'established') terminations += 1;
-        options.changed?.(connection, before.state);
+        // A peer that answered before the first look has come up like any other. What was heard of it before we started says nothing.
+        const was = before?.state ?? (probes && state === 'established' ? 'pending' : state);
+        if (was === state) continue;
+        if (was === 'established') terminations += 1;
+        options.changed?.(connection, was);
       }
       connections = observed;
       return [...observed.values()];

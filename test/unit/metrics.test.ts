@@ -74,6 +74,33 @@ function createRig(peerCount: number): Rig {
   return { metrics, values, set, firewall, peers, time, scrape };
 }
 
+test('connection tracker: tells of a peer that answers at the first look, and of changes', () => {
+  const values = new Float64Array((peerRow(3) + 1) * ROW_COLUMNS);
+  const hear = (slot: number, atMs: number): void => {
+    values[statsIndex(peerRow(slot), gaugeColumn('last_probe_answer_ms'))] = atMs;
+  };
+  const told: string[] = [];
+  const tracker = createConnectionTracker({
+    probeIntervalMs: INTERVAL,
+    changed: ({ name, state }, before) => told.push(`${name} ${before} ${state}`),
+  });
+  const names = ['answers', 'silent', 'was-away', 'kernel'];
+  const peers = names.map((name, slot) => ({ name, slot, probes: name !== 'kernel' }));
+  const look = (nowMs: number): readonly string[] => {
+    tracker.observe(peers, statsSnapshot(values), nowMs);
+    return told.splice(0);
+  };
+  hear(0, 100_000);
+  hear(2, 1000);
+  assert.deepEqual(look(100_000), ['answers pending established']);
+  assert.deepEqual(look(100_100), []);
+  hear(1, 100_500);
+  hear(2, 100_500);
+  assert.deepEqual(look(100_500), ['silent pending established', 'was-away failed established']);
+  assert.deepEqual(look(103_200), ['answers established failed']);
+  assert.equal(tracker.terminations(), 1);
+});
+
 test('metrics: promtool finds nothing to say', async (t) => {
   const { metrics, set, time } = createRig(60);
   for (let slot = 0; slot < 60; slot++) {
