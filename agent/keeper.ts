@@ -1,126 +1,174 @@
 // The agent's first process. It opens the TUN device and the tunnel's sockets, keeps them open, and starts control and the data plane
 // with them; when one dies the descriptors and what is queued in them stay, and a warm spare or a new process goes on.
 // It never parses a packet and never talks to the API. Invariant: the descriptors close only when the agent as a whole ends.
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 
-import { cidrContains, formatCidr, formatIpv4 } from '../proto/address.ts';
-import { openChannel } from './linux/channel.ts';
-import { findNodeAddress } from './linux/node-address.ts';
+import { formatIpv4 } from '../proto/address.ts';
+import { STATS_BYTES, STATS_FILE } from '../proto/dataplane-stats.ts';
+import { type Predecessor, meetPredecessor } from './hand-over/predecessor.ts';
+import { openSuccession } from './hand-over/succession.ts';
+import { createWarmUp } from './hand-over/warm-up.ts';
+import { adoptDescriptors, claimOffloads, closeDescriptors, openDescriptors } from './held-descriptors.ts';
+import { type Readiness, openReadiness } from './linux/readiness.ts';
 import { createSharedFile } from './linux/shared-file.ts';
-import { openTun } from './linux/tun.ts';
-import { openReceiveSocket, openSendSocket } from './linux/udp-socket.ts';
-import { STATS_BYTES } from '../proto/dataplane-stats.ts';
-import { OperationError } from './operation-error.ts';
-import { type Role, createRole } from './role.ts';
-import { type RoleState, writeRoleStates } from './role-states.ts';
-import { type Settings, parseSettings } from './settings.ts';
-import { type Logger, createLogger, errorFields } from './telemetry/logger.ts';
+import { findUnderlay } from './preflight.ts';
+import { keepTrying } from './refusal.ts';
+import type { RoleListener } from './role.ts';
+import { type Roles, type Stopping, startRoles } from './roles.ts';
+import { type Environment, type Settings, parseSettings } from './settings.ts';
+import { type Logger, createLogger } from './telemetry/logger.ts';
+import { VERSION } from './version.ts';
 
 const TUN_NAME = 'weft0';
-const SEND_SOCKETS = 8;
-const STOP_LIMIT_MS = 1500;
-const EXIT_REFUSED = 1;
+/** For the first answer of an agent that runs on the node, and for its letting go: its roles are given 1.5 s to end. */
+const PREDECESSOR_LIMIT_MS = 10_000;
+const BUSY_PAUSE_MS = 500;
 
-const controlMain = join(import.meta.dirname, 'control/main.ts');
-const dataplaneMain = join(import.meta.dirname, 'dataplane/main.ts');
-
-function main(): void {
+async function main(): Promise<void> {
   const log = createLogger({
     role: 'keeper',
     level: process.env['LOG_LEVEL'] ?? 'info',
     format: process.env['LOG_FORMAT'] === 'pretty' ? 'pretty' : 'json',
   });
+  await keepTrying({ start: () => keep(settle(process.env), log), environment: process.env, log });
+}
+
+type SettledSettings = Settings & { readonly nodeIp: NonNullable<Settings['nodeIp']> };
+
+const settle = (environment: Environment): SettledSettings => {
+  const settings = parseSettings(environment);
+  return { ...settings, nodeIp: findUnderlay(settings).nodeIp };
+};
+
+/** Resolves when the roles run; they do until the process ends. Throws OperationError, with nothing left open. */
+async function keep(settings: SettledSettings, log: Logger): Promise<void> {
+  const { runDirectory } = settings;
+  mkdirSync(runDirectory, { recursive: true, mode: 0o700 });
+  if (settings.readyFile !== undefined) rmSync(settings.readyFile, { force: true }); // of the container before this one
+  const path = join(runDirectory, 'keeper.sock');
+  const bound = `${formatIpv4(settings.nodeIp)}:${settings.port}`;
+  const readiness = openReadiness();
+  const undo = [() => readiness.close()];
   try {
-    keep(resolveNodeIp(parseSettings(process.env)), log);
+    const predecessor = await findPredecessor({ path, readiness, log });
+    if (predecessor !== undefined) undo.unshift(() => predecessor.close());
+    const isBoundAlike = predecessor?.bound === bound;
+    const descriptors =
+      predecessor === undefined
+        ? openDescriptors(TUN_NAME, settings)
+        : adoptDescriptors(predecessor.descriptors, { isBoundAlike, binding: settings });
+    undo.unshift(() => closeDescriptors(descriptors));
+    createSharedFile(join(runDirectory, STATS_FILE), STATS_BYTES);
+    // What it has is of an agent that is gone, and long out of date.
+    if (predecessor === undefined) rmSync(join(runDirectory, 'dataplane.in-flight'), { force: true });
+
+    const start = (held?: RoleListener): Roles =>
+      startRoles({ settings, tunName: TUN_NAME, descriptors, log, ...(held === undefined ? {} : { held }) });
+    let roles: Roles | undefined;
+    let stopping: Stopping | undefined;
+    const stop = (): Stopping | undefined => (stopping = roles?.stop());
+    const succession = openSuccession({
+      path,
+      readiness,
+      bound,
+      version: VERSION,
+      descriptors: [descriptors.tun, descriptors.receive, ...descriptors.send],
+      offered: (version) =>
+        log.info('hand_over_started', `Agent ${version} has started beside this one and warms up`, {
+          version,
+        }),
+      async letGo() {
+        await stop()?.dataplane;
+        log.info('hand_over_finished', 'The new agent has taken over; this one waits to be stopped');
+      },
+      ended(hadTakenOver) {
+        const what = hadTakenOver ? 'had taken over' : 'was to take over';
+        log.warn('hand_over_failed', `The agent that ${what} has ended; this one carries on`);
+        if (!hadTakenOver) return;
+        void stopping?.all.then(() => {
+          claimOffloads(descriptors);
+          roles = start();
+        });
+      },
+    });
+    stopOnSignal(async () => stop()?.all, log);
+    if (predecessor === undefined) roles = start();
+    else roles = await takeOver({ predecessor, start: (said) => (roles = start({ readiness, said })), log });
+    const offloads = claimOffloads(descriptors);
+    succession.inCharge();
+    removeForeignStats(runDirectory);
+    log.info('agent_started', `Keeping TUN "${TUN_NAME}" and UDP ${bound}`, {
+      version: VERSION,
+      node: settings.nodeName,
+      offloads,
+    });
   } catch (error) {
-    if (!(error instanceof OperationError)) throw error;
-    log.error('agent_refused_to_start', error.message, { code: error.code, ...error.context });
-    process.exit(EXIT_REFUSED);
+    for (const step of undo) step();
+    throw error;
   }
 }
 
-function resolveNodeIp(settings: Settings): Settings & { nodeIp: NonNullable<Settings['nodeIp']> } {
-  const nodeIp = settings.nodeIp ?? findNodeAddress();
-  if (cidrContains(settings.range, nodeIp)) {
-    throw new OperationError(
-      `Cannot use IPALLOC_RANGE="${formatCidr(settings.range)}": it overlaps the node's own address ${formatIpv4(nodeIp)}; choose a range that no host uses`,
-      { code: 'SETTING_INVALID', context: { setting: 'IPALLOC_RANGE' } },
-    );
-  }
-  return { ...settings, nodeIp };
-}
-
-function keep(settings: ReturnType<typeof resolveNodeIp>, log: Logger): void {
-  mkdirSync(settings.runDirectory, { recursive: true, mode: 0o700 });
-  createSharedFile(join(settings.runDirectory, 'dataplane.stats'), STATS_BYTES);
-  rmSync(join(settings.runDirectory, 'dataplane.in-flight'), { force: true }); // of an agent that is gone, and long out of date
-  const tun = openTun({ name: TUN_NAME });
-  const receive = openReceiveSocket({ address: settings.nodeIp, port: settings.port });
-  const send = Array.from({ length: SEND_SOCKETS }, () => openSendSocket({ address: settings.nodeIp }));
-  const [controlEnd, dataplaneEnd] = openChannel();
-
-  const environment = {
-    ...process.env,
-    WEFT_NODE_IP: formatIpv4(settings.nodeIp),
-    WEFT_TUN_NAME: TUN_NAME,
-    // Stripped and compiled sources are kept: a role starts in a third of the time and 30 MB smaller (without the type stripper).
-    NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? join(settings.stateDirectory, 'compile-cache'),
-  };
-  const states = new Map<string, RoleState>();
-  const changed = (state: RoleState): void => {
-    states.set(state.role, state);
-    try {
-      writeRoleStates(join(settings.runDirectory, 'roles.json'), [...states.values()]);
-    } catch (error) {
-      // Only status pages and metrics read it: no reason to take the pods' network down.
-      log.warn(
-        'status_failed',
-        'Cannot write roles.json: status and metrics show old roles',
-        errorFields(error),
+/** The agent that runs on this node; waits while it cannot answer for a hand-over of its own. */
+async function findPredecessor(options: {
+  path: string;
+  readiness: Readiness;
+  log: Logger;
+}): Promise<Predecessor | undefined> {
+  for (let said = false; ; said = true) {
+    const found = await meetPredecessor({ ...options, version: VERSION, limitMs: PREDECESSOR_LIMIT_MS });
+    if (found !== 'busy') return found;
+    if (!said) {
+      options.log.info(
+        'hand_over_started',
+        'Two agents of this node are about to hand over; waiting for them',
       );
     }
-  };
-  const control = createRole({
-    name: 'control',
-    script: controlMain,
-    environment,
-    descriptors: () => [controlEnd],
-    spares: 0,
-    log,
-    changed,
-  });
-  const dataplane = createRole({
-    name: 'dataplane',
-    script: dataplaneMain,
-    environment,
-    descriptors: (channel) => [channel, dataplaneEnd, tun.fd, receive, ...send],
-    spares: 1,
-    log,
-    changed,
-  });
-  log.info(
-    'agent_started',
-    `Keeping TUN "${TUN_NAME}" and UDP ${formatIpv4(settings.nodeIp)}:${settings.port}`,
-    {
-      node: settings.nodeName,
-      offloads: tun.offloads,
-    },
-  );
-  stopOnSignal([control, dataplane], log);
+    await pause(BUSY_PAUSE_MS);
+  }
 }
 
-function stopOnSignal(roles: readonly Role[], log: Logger): void {
+/** Warms the roles up beside the predecessor, then has it let go and gives them their turn. */
+async function takeOver({
+  predecessor,
+  start,
+  log,
+}: {
+  predecessor: Predecessor;
+  start: (said: RoleListener['said']) => Roles;
+  log: Logger;
+}): Promise<Roles> {
+  const { version } = predecessor;
+  log.info('hand_over_started', `Agent ${version} runs on this node; warming up beside it`, { version });
+  const warmUp = createWarmUp(predecessor.gone);
+  const roles = start(warmUp.said);
+  await warmUp.done;
+  const outcome = await predecessor.takeOver(PREDECESSOR_LIMIT_MS);
+  roles.release();
+  log.info('hand_over_finished', `Took over from agent ${version}`, { version, outcome });
+  return roles;
+}
+
+/** Counters of agents whose layout was another. */
+function removeForeignStats(runDirectory: string): void {
+  for (const name of readdirSync(runDirectory)) {
+    if (name.startsWith('dataplane.stats') && name !== STATS_FILE) {
+      rmSync(join(runDirectory, name), { force: true });
+    }
+  }
+}
+
+function stopOnSignal(stop: () => Promise<void>, log: Logger): void {
   let stopping = false;
-  const stop = (signal: NodeJS.Signals): void => {
+  const end = (signal: NodeJS.Signals): void => {
     if (stopping) return;
     stopping = true;
     log.info('agent_stopping', `Stopping on ${signal}`, { signal });
-    const ended = Promise.all(roles.map(async (role) => role.stop(STOP_LIMIT_MS)));
-    void ended.then(() => process.exit(0));
+    void stop().then(() => process.exit(0));
   };
-  process.on('SIGTERM', stop);
-  process.on('SIGINT', stop);
+  process.on('SIGTERM', end);
+  process.on('SIGINT', end);
 }
 
-main();
+await main();

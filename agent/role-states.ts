@@ -8,6 +8,8 @@ export interface RoleState {
   readonly restarts: number;
 }
 
+export const rolesPath = (runDirectory: string): string => `${runDirectory}/roles.json`;
+
 export function writeRoleStates(path: string, states: readonly RoleState[]): void {
   writeFileSync(`${path}.new`, JSON.stringify(states), { mode: 0o600 });
   renameSync(`${path}.new`, path);
@@ -22,6 +24,10 @@ export function readRoleStates(path: string): readonly RoleState[] {
     return [];
   }
 }
+
+/** True when the keeper says that no process of the role works. */
+export const isDown = (runDirectory: string, role: string): boolean =>
+  readRoleStates(rolesPath(runDirectory)).some((state) => state.role === role && state.pid === 0);
 
 const isRoleState = (value: unknown): value is RoleState =>
   typeof value === 'object' &&

@@ -1,11 +1,13 @@
 // One role of the agent as the keeper runs it: the process that works, and for the data plane a warm spare that has loaded everything
-// and waits for its turn. Each process has a channel of its own; "activate" gives it the turn, "drain" asks it to finish and exit.
+// and waits for its turn. Each process has a channel of its own; "activate" gives it the turn, "drain" asks it to finish and exit, and
+// by it the process says how far it is.
 // A role that keeps dying at once, or cannot even be started, is restarted with growing pauses; a spare takes over without any.
 // Invariant: until stop() every process that ends or fails to start is followed by another one.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 
-import { openChannel, sendText } from './linux/channel.ts';
+import { openChannel, receiveText, sendText } from './linux/channel.ts';
+import { READABLE, type Readiness } from './linux/readiness.ts';
 import { codeOf } from './operation-error.ts';
 import type { RoleState } from './role-states.ts';
 import type { Logger } from './telemetry/logger.ts';
@@ -21,9 +23,20 @@ export interface RoleOptions {
   readonly program?: string;
   readonly log: Pick<Logger, 'warn' | 'error'>;
   readonly changed: (state: RoleState) => void;
+  /** There is no turn to give before release(). */
+  readonly held?: boolean;
+  /** Told of what the processes say. */
+  readonly listener?: RoleListener | undefined;
+}
+
+export interface RoleListener {
+  readonly readiness: Readiness;
+  readonly said: (text: string) => void;
 }
 
 export interface Role {
+  /** Gives the turn of a role that was held; once. */
+  release(): void;
   /** Asks every process to finish; after `limitMs` ends it. Resolves when all are gone. */
   stop(limitMs: number): Promise<void>;
 }
@@ -32,6 +45,7 @@ interface Member {
   readonly child: ChildProcess;
   readonly channel: number;
   readonly startedAt: number;
+  readonly unwatch: () => void;
 }
 
 const HEALTHY_AFTER_MS = 10_000;
@@ -44,6 +58,7 @@ export function createRole(options: RoleOptions): Role {
   const { name, log } = options;
   const members = new Set<Member>();
   let active: Member | undefined;
+  let held = options.held === true;
   let restarts = 0;
   let failures = 0;
   let stopping = false;
@@ -75,17 +90,22 @@ export function createRole(options: RoleOptions): Role {
       failedToStart(error);
     });
     child.stdin?.on('error', () => undefined); // the child ended first: its exit is handled above
-    if (active === undefined) activate(member);
+    giveTurn();
+  };
+
+  const giveTurn = (): void => {
+    const [first] = members;
+    if (active === undefined && !held && !stopping && first !== undefined) activate(first);
   };
 
   /** The process is no more; where it had the turn, the spare gets it. */
   const remove = (member: Member): void => {
     members.delete(member);
+    member.unwatch();
     closeSync(member.channel);
     if (member !== active) return;
     active = undefined;
-    const [spare] = members;
-    if (spare !== undefined && !stopping) activate(spare);
+    giveTurn();
   };
 
   /** Throws, or the child emits an error, where no process or descriptor is to be had: both pass. */
@@ -97,13 +117,29 @@ export function createRole(options: RoleOptions): Role {
         env: options.environment,
         stdio: ['pipe', 'inherit', 'inherit', ...options.descriptors(theirs)],
       });
-      return { child, channel: ours, startedAt: performance.now() };
+      return { child, channel: ours, startedAt: performance.now(), unwatch: listenTo(ours) };
     } catch (error) {
       closeSync(ours);
       throw error;
     } finally {
       closeSync(theirs);
     }
+  };
+
+  const listenTo = (channel: number): (() => void) => {
+    const { listener } = options;
+    if (listener === undefined) return () => undefined;
+    let listening = true;
+    const stopListening = (): void => {
+      if (listening) unwatch();
+      listening = false;
+    };
+    const unwatch = listener.readiness.watch(channel, READABLE, () => {
+      const text = receiveText(channel);
+      if (text === undefined) stopListening();
+      else listener.said(text);
+    });
+    return stopListening;
   };
 
   const failedToStart = (error: unknown): void => {
@@ -154,6 +190,10 @@ export function createRole(options: RoleOptions): Role {
   for (let count = 0; count <= options.spares; count++) start();
 
   return {
+    release() {
+      held = false;
+      giveTurn();
+    },
     async stop(limitMs) {
       stopping = true;
       if (members.size === 0) return;

@@ -39,6 +39,8 @@ export interface Settings {
   readonly cniPluginDirectory: string;
   /** The CNI configuration to write. */
   readonly cniTemplate: string;
+  /** A file that is there while pods can be attached; undefined = none. */
+  readonly readyFile: string | undefined;
   readonly logLevel: string;
   readonly logFormat: 'json' | 'pretty';
 }
@@ -77,6 +79,7 @@ export const SETTING_TABLE: readonly (readonly [name: string, fallback: string, 
     "the runtime's folder for CNI plugins; chained ones that are missing are left out",
   ],
   ['WEFT_CNI_TEMPLATE', '/etc/weft/10-weft.conflist', 'the CNI configuration to write'],
+  ['WEFT_READY_FILE', '', "a file, the pod's own, that is there while pods can be attached; empty: none"],
   ['LOG_LEVEL', 'info', 'trace, debug, info, warn or error'],
   ['LOG_FORMAT', 'json', 'json, or pretty for people'],
 ];
@@ -91,8 +94,7 @@ export function parseSettings(environment: Environment): Settings {
   };
   const settings: Settings = {
     nodeName: nodeName(text('HOSTNAME')),
-    nodeIp:
-      text('WEFT_NODE_IP') === '' ? undefined : named('WEFT_NODE_IP', () => parseIpv4(text('WEFT_NODE_IP'))),
+    nodeIp: text('WEFT_NODE_IP') === '' ? undefined : nodeAddress(text('WEFT_NODE_IP')),
     range: named('IPALLOC_RANGE', () => parseCidr(text('IPALLOC_RANGE'))),
     blockPrefixLength: integer('WEFT_BLOCK_PREFIX', text('WEFT_BLOCK_PREFIX'), [20, 29]),
     port: integer('WEFT_PORT', text('WEFT_PORT'), [1, 65535]),
@@ -111,11 +113,34 @@ export function parseSettings(environment: Environment): Settings {
         : absolutePath('WEFT_CNI_CONF_DIR', text('WEFT_CNI_CONF_DIR')),
     cniPluginDirectory: absolutePath('WEFT_CNI_BIN_DIR', text('WEFT_CNI_BIN_DIR')),
     cniTemplate: absolutePath('WEFT_CNI_TEMPLATE', text('WEFT_CNI_TEMPLATE')),
+    readyFile:
+      text('WEFT_READY_FILE') === '' ? undefined : absolutePath('WEFT_READY_FILE', text('WEFT_READY_FILE')),
     logLevel: choice('LOG_LEVEL', text('LOG_LEVEL'), ['trace', 'debug', 'info', 'warn', 'error']),
     logFormat: choice('LOG_FORMAT', text('LOG_FORMAT'), ['json', 'pretty'] as const),
   };
   checkRange(settings);
   return settings;
+}
+
+/** What is needed to tell why the settings are refused: the defaults in place of what cannot be used. */
+export type Reporting = Pick<Settings, 'statusAddress' | 'logLevel' | 'logFormat'> & {
+  readonly nodeName: string | undefined;
+};
+
+/** Never throws. */
+export function parseReporting(environment: Environment): Reporting {
+  const usable = (name: string): Environment => {
+    try {
+      parseSettings({ HOSTNAME: 'any', [name]: environment[name] });
+      return { [name]: environment[name] };
+    } catch {
+      return {};
+    }
+  };
+  const names = ['HOSTNAME', 'WEAVE_HTTP_ADDR', 'LOG_LEVEL', 'LOG_FORMAT'];
+  const given: Environment = Object.assign({}, ...names.map(usable));
+  const { statusAddress, logLevel, logFormat } = parseSettings({ ...given, HOSTNAME: 'any' });
+  return { statusAddress, logLevel, logFormat, nodeName: given['HOSTNAME'] };
 }
 
 function checkRange({ range, blockPrefixLength, nodeIp }: Settings): void {
@@ -173,6 +198,17 @@ function choice<T extends string>(name: string, text: string, words: readonly T[
   const found = words.find((word) => word === text);
   if (found === undefined) throw invalid(name, text, `write one of ${words.join(', ')}`);
   return found;
+}
+
+function nodeAddress(text: string): Ipv4 {
+  if (text.includes(':')) {
+    throw invalid(
+      'WEFT_NODE_IP',
+      text,
+      'it is an IPv6 address and nodes reach each other by IPv4; give the Node an IPv4 InternalIP (kubelet --node-ip), or write an IPv4 address of the node',
+    );
+  }
+  return named('WEFT_NODE_IP', () => parseIpv4(text));
 }
 
 function nodeName(text: string): string {

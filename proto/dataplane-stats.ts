@@ -3,6 +3,7 @@
 // itself, row 2 + slot the peer in that slot (the numbering of ForwardingTable.owners).
 //
 //   row:  | 0 … COUNTERS-1: counters | COUNTERS …: one counter per DROP_REASONS entry | GAUGES |
+import { crc32 } from './crc32.ts';
 import { DROP_REASONS } from './drop-reason.ts';
 
 /** Peers that one table can hold: every node of a /12 with 110 pods each. */
@@ -43,6 +44,13 @@ export const ROW_COLUMNS: number = Math.ceil((GAUGE_BASE + GAUGES.length) / 8) *
 export const STATS_ROWS: number = FIRST_PEER_ROW + PEER_SLOTS;
 /** A multiple of the page size, so that it can be mapped. */
 export const STATS_BYTES: number = Math.ceil((STATS_ROWS * ROW_COLUMNS * 8) / 65536) * 65536;
+
+/** Name of the file under the run directory. It tells the layout, so that agents of two versions never map one file in two ways. */
+export const STATS_FILE: string = `dataplane.stats.${crc32(
+  new TextEncoder().encode([PEER_SLOTS, ...COUNTERS, ...DROP_REASONS, ...GAUGES, ...PROCESS_GAUGES].join()),
+)
+  .toString(16)
+  .padStart(8, '0')}`;
 
 export const counterColumn = (counter: Counter): number => COUNTERS.indexOf(counter);
 export const dropColumn = (reason: (typeof DROP_REASONS)[number]): number =>

@@ -2,37 +2,48 @@
 // the API. Started by the keeper with the data plane's control channel as descriptor 3; ends when its standard input does.
 import { flushCompileCache } from 'node:module';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 
 import { type Ipv4, formatCidr, formatIpv4 } from '../../proto/address.ts';
 import { PROBE_INTERVAL_MS } from '../../proto/probe.ts';
 import type { ApiEndpoint } from '../kube/api-endpoint.ts';
 import { systemClock } from '../kube/clock.ts';
 import { openClusterEndpoint } from '../kube/endpoint-config.ts';
-import { findNodeAddress } from '../linux/node-address.ts';
-import { underlayOf } from '../linux/underlay.ts';
+import { sendText } from '../linux/channel.ts';
 import { OperationError } from '../operation-error.ts';
-import { type Settings, parseSettings } from '../settings.ts';
+import { anotherAgentServes, requireUsableNode } from '../preflight.ts';
+import { isDown } from '../role-states.ts';
+import { type Settings, parseReporting, parseSettings } from '../settings.ts';
 import { type Logger, createLogger, errorFields } from '../telemetry/logger.ts';
 import { VERSION } from '../version.ts';
 import { type ClusterLink, startClusterLink } from './cluster/cluster-link.ts';
 import { createClusterView } from './cluster/cluster-view.ts';
+import { requireFreeOfServices } from './cluster/service-ranges.ts';
 import { createConfigurationKeeper } from './cni/configuration-keeper.ts';
 import { type CniService, startCniService } from './cni/cni-service.ts';
 import { createForwardingPublisher } from './node/forwarding.ts';
 import { openNodeNetwork } from './node/node-network.ts';
 import { createNodeUpkeep } from './node/node-upkeep.ts';
+import { createReadiness } from './status/readiness.ts';
 import { createObservation } from './status/observation.ts';
 import { openPodLinks } from './node/pod-links.ts';
-import { loadSnapshot, openPool, podMtu } from './restore.ts';
+import { type RefusalReport, createRefusalReport } from './refusal-report.ts';
+import { loadSnapshot, openPool } from './restore.ts';
 import type { Snapshot } from './cluster/snapshot.ts';
 import { createSnapshotWriter } from './cluster/snapshot-writer.ts';
 import { openStatusServer } from './status/status-server.ts';
 
 const DATAPLANE_CHANNEL = 3;
+const KEEPER_CHANNEL = 4;
 
+const NO_DATAPLANE = 'the data plane does not run; the log of the agent says why';
+const RETRY_MS = 3000;
+const ADDRESS_PATIENCE_MS = 5000;
+
+/** Where it cannot start it says why, once in the log and on the status address, and tries again: what is wrong may be put right. */
 async function main(): Promise<void> {
-  const settings = parseSettings(process.env);
-  const log = createLogger({ role: 'control', level: settings.logLevel, format: settings.logFormat });
+  const reporting = parseReporting(process.env);
+  const log = createLogger({ role: 'control', level: reporting.logLevel, format: reporting.logFormat });
   process.on('uncaughtException', (error) => {
     log.error('agent_failed', `A bug ended control: ${error.message}`, {
       ...errorFields(error),
@@ -40,25 +51,61 @@ async function main(): Promise<void> {
     });
     process.exit(1);
   });
-  try {
-    await control(settings, log);
-  } catch (error) {
-    if (!(error instanceof OperationError)) throw error;
-    log.error('agent_refused_to_start', error.message, errorFields(error));
-    process.exit(1);
+  const refusal = createRefusalReport({
+    reporting,
+    environment: process.env,
+    clock: systemClock,
+    random: Math.random,
+    log,
+  });
+  let opened: AsyncDisposableStack;
+  stopOnEnd(async () => {
+    await opened.disposeAsync();
+    log.flush();
+  });
+  for (let told = ''; ;) {
+    opened = new AsyncDisposableStack();
+    try {
+      await control({ settings: parseSettings(process.env), log, opened, refusal });
+      return;
+    } catch (error) {
+      if (!(error instanceof OperationError)) throw error;
+      await opened.disposeAsync();
+      if (error.message !== told) log.error('agent_refused_to_start', error.message, errorFields(error));
+      told = error.message;
+      refusal.tell(error);
+    }
+    await pause(RETRY_MS);
   }
 }
 
-async function control(settings: Settings, log: Logger): Promise<void> {
+interface ControlOptions {
+  readonly settings: Settings;
+  readonly log: Logger;
+  /** What ends it, or undoes a start that failed. */
+  readonly opened: AsyncDisposableStack;
+  /** Of an earlier try; has the status address until it is ended. */
+  readonly refusal: RefusalReport;
+}
+
+/** Resolves when it serves. Throws OperationError when it cannot. */
+async function control({ settings, log, opened, refusal }: ControlOptions): Promise<void> {
+  const { nodeIp, mtu } = requireUsableNode(settings, process.env);
   const endpoint = createEndpointReader();
   const clock = systemClock;
   const random = Math.random;
-  const nodeIp = settings.nodeIp ?? findNodeAddress();
-  const mtu = podMtu(settings, underlayOf(nodeIp));
-  const snapshot = await loadSnapshot(settings, log);
-  const links = openPodLinks();
+  if (anotherAgentServes(settings.stateDirectory)) await requireFreeOfServices(settings.range, endpoint);
+  const links = podLinks();
   let poolChanged = (): void => undefined; // until there are claims, which start with a look at the pool
-  const pool = await openPool({ settings, links, log, changed: () => poolChanged() });
+  const pool = await openPool({
+    settings,
+    links,
+    log,
+    changed: () => poolChanged(),
+    waiting: () => void sendText(KEEPER_CHANNEL, 'waiting'),
+  });
+  opened.defer(() => pool.closed());
+  const snapshot = await loadSnapshot(settings, log); // not before: another agent of the node may still have written it
   let nodeUid = snapshot?.nodeUid;
   let cni: CniService | undefined;
 
@@ -80,6 +127,7 @@ async function control(settings: Settings, log: Logger): Promise<void> {
     clock,
     failed: (error) => log.warn('snapshot_failed', error.message, errorFields(error)),
   });
+  opened.defer(() => writer.close());
   const takeSnapshot = (): Snapshot => ({
     nodeName: settings.nodeName,
     range: formatCidr(settings.range),
@@ -119,9 +167,17 @@ async function control(settings: Settings, log: Logger): Promise<void> {
       void writer.close().then(() => process.exit(0));
     },
   });
+  opened.defer(() => link.stop());
   poolChanged = () => link.wake();
-  const blocked = (): string | undefined => (cni === undefined ? 'the agent is starting' : cni.blocked());
-  const ready = createReadiness(() => blocked() === undefined, log);
+  const rangeConflict = (): string | undefined => {
+    const conflict = link.serviceConflict();
+    return conflict instanceof OperationError ? conflict.message : undefined;
+  };
+  const blocked = (): string | undefined => {
+    if (cni === undefined) return 'the agent is starting';
+    return cni.blocked() ?? (isDown(settings.runDirectory, 'dataplane') ? NO_DATAPLANE : undefined);
+  };
+  const ready = createReadiness({ isReady: () => blocked() === undefined, file: settings.readyFile, log });
   const observation = createObservation({
     settings,
     version: VERSION,
@@ -132,14 +188,16 @@ async function control(settings: Settings, log: Logger): Promise<void> {
     view: () => view.current(),
     gateway: () => textOf(upkeep.gateway()),
     notReady: () => [blocked()].filter((reason) => reason !== undefined),
+    configurationTrouble: () => configuration.trouble(),
     log,
     monotonicMs: () => Number(process.hrtime.bigint() / 1_000_000n),
   });
+  opened.defer(() => observation.close());
   const upkeep = createNodeUpkeep({
     settings,
     nodeIp,
     mtu,
-    network: openNodeNetwork(process.env['PATH'] ?? ''),
+    network: nodeNetwork(),
     publisher: createForwardingPublisher({
       path: join(settings.runDirectory, 'forwarding-table'),
       channelFd: DATAPLANE_CHANNEL,
@@ -147,6 +205,13 @@ async function control(settings: Settings, log: Logger): Promise<void> {
     identity: () => link.identity(),
     blocks: () => link.blocks(),
     view: () => view.current(),
+    // On a node that has nothing yet the API comes first: whether the range is free only it can tell.
+    hold: () =>
+      snapshot !== undefined
+        ? undefined
+        : link.serviceConflict() === 'unknown'
+          ? 'the API has not been heard yet'
+          : rangeConflict(),
     clock,
     random,
     log,
@@ -154,23 +219,31 @@ async function control(settings: Settings, log: Logger): Promise<void> {
     failed: (message) => observation.failed(message),
     done() {
       ready.settle();
-      if (blocked() === undefined) configuration();
+      if (blocked() === undefined) configuration.ensure();
     },
   });
+  opened.defer(() => upkeep.stop());
   upkeep.changed();
   const configuration = createConfigurationKeeper(settings, log);
 
+  await refusal.end();
   const statusServer = await openStatusServer({
     source: observation,
     status: settings.statusAddress,
     metrics: settings.metricsAddress,
     failed: (path, error) => log.warn('status_failed', `Cannot answer ${path}`, errorFields(error)),
+    patienceMs: ADDRESS_PATIENCE_MS,
   });
-  cni = await startCniService({
+  opened.defer(() => statusServer.close());
+  const service = await startCniService({
     settings,
     pool,
     links,
-    node: { gateway: () => upkeep.gateway(), mtu: () => mtu, blocked: () => upkeep.blocked() },
+    node: {
+      gateway: () => upkeep.gateway(),
+      mtu: () => mtu,
+      blocked: () => upkeep.blocked() ?? rangeConflict(),
+    },
     log,
     repaired: (words) => observation.repaired(words),
     observe: ({ command, error }, seconds) =>
@@ -180,9 +253,21 @@ async function control(settings: Settings, log: Logger): Promise<void> {
         seconds,
       }),
   });
+  opened.defer(() => service.close());
+  cni = service;
   ready.settle();
-  if (blocked() === undefined) configuration();
-  const looking = setInterval(() => observation.look(), PROBE_INTERVAL_MS);
+  if (blocked() === undefined) configuration.ensure();
+  const looking = setInterval(() => {
+    observation.look();
+    ready.settle();
+    const conflict = link.serviceConflict();
+    link.events.tell([
+      ...(conflict instanceof OperationError ? [conflict] : []),
+      ...[upkeep.trouble(), configuration.trouble()].filter((trouble) => trouble !== undefined),
+      ...link.troubles(),
+    ]);
+  }, PROBE_INTERVAL_MS);
+  opened.defer(() => clearInterval(looking));
   log.info('agent_started', `Control serves the pods of node "${settings.nodeName}"`, {
     version: VERSION,
     node: settings.nodeName,
@@ -192,16 +277,6 @@ async function control(settings: Settings, log: Logger): Promise<void> {
   });
 
   flushCompileCache(); // a process that is killed later would not
-  stopOnEnd(async () => {
-    clearInterval(looking);
-    await cni?.close();
-    await statusServer.close();
-    await link.stop();
-    upkeep.stop();
-    await writer.close();
-    await pool.closed();
-    log.flush();
-  });
 }
 
 /** The first reading takes half a second, so it starts now, beside everything else; later ones read anew. */
@@ -216,19 +291,14 @@ function createEndpointReader(): () => Promise<ApiEndpoint> {
   };
 }
 
-/** Says once when the node can attach pods, and once when it cannot any more. */
-function createReadiness(isReady: () => boolean, log: Logger): { settle(): void } {
-  let was = false;
-  return {
-    settle() {
-      const now = isReady();
-      if (now === was) return;
-      was = now;
-      if (now) log.info('agent_ready', 'Pods can be attached');
-      else log.warn('agent_not_ready', 'Pods cannot be attached at the moment; see /status');
-    },
-  };
+/** Opened by the first try that gets so far, and kept. */
+function once<T>(open: () => T): () => T {
+  let value: { readonly opened: T } | undefined;
+  return () => (value ??= { opened: open() }).opened;
 }
+
+const podLinks = once(openPodLinks);
+const nodeNetwork = once(() => openNodeNetwork(process.env['PATH'] ?? ''));
 
 const textOf = (address: Ipv4 | undefined): string | undefined =>
   address === undefined ? undefined : formatIpv4(address);

@@ -1,33 +1,21 @@
 // What control knows before it has asked anybody: settings held against the node, the snapshot, the allocation log.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 
 import { formatCidr, formatIpv4 } from '../../proto/address.ts';
 import { decodeAddressBlock, decodePeer } from '../../proto/api-decode.ts';
 import { openAddressLog } from '../ipam/address-log.ts';
 import { type KernelAttachment, type LoggedAddressPool, createAddressPool } from '../ipam/address-pool.ts';
 import { systemClock } from '../kube/clock.ts';
-import { OperationError } from '../operation-error.ts';
+import { ALLOCATION_LOG } from '../preflight.ts';
 import type { Settings } from '../settings.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { kernelAttachments } from './cni/kernel-attachments.ts';
 import type { PodLinks } from './node/pod-links.ts';
 import { type Snapshot, readSnapshot } from './cluster/snapshot.ts';
 
-const LOG_FILE = 'allocations.log';
-const ENCAPSULATION_BYTES = 50; // outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14
-
-/** MTU inside pods. Throws OperationError SETTING_INVALID when the underlay cannot carry what is set. */
-export function podMtu({ mtu }: Settings, underlay: { name: string; mtu: number }): number {
-  const largest = underlay.mtu - ENCAPSULATION_BYTES;
-  if (mtu !== undefined && mtu > largest) {
-    throw new OperationError(
-      `Cannot use WEAVE_MTU="${mtu}": interface "${underlay.name}" carries ${underlay.mtu} bytes, which leaves ${largest} for pods; write at most that, or leave it empty`,
-      { code: 'SETTING_INVALID', context: { setting: 'WEAVE_MTU', value: mtu } },
-    );
-  }
-  return mtu ?? largest;
-}
+const LOCK_INTERVAL_MS = 10;
 
 /** Undefined when there is none that can be used; says why. */
 export async function loadSnapshot(settings: Settings, log: Logger): Promise<Snapshot | undefined> {
@@ -61,17 +49,22 @@ export async function loadSnapshot(settings: Settings, log: Logger): Promise<Sna
   return undefined;
 }
 
-/** The pool over the log, rebuilt from the kernel where the log cannot be believed. Throws OperationError LOG_LOCKED. */
+/** The pool over the log, rebuilt from the kernel where the log cannot be believed. Waits while another agent of this node has the log. */
 export async function openPool(options: {
   settings: Settings;
   links: PodLinks;
   log: Logger;
   /** An address was taken or freed: another block may be wanted. */
   changed: () => void;
+  /** Everything is ready but for the log, which another agent of this node has open. */
+  waiting: () => void;
 }): Promise<LoggedAddressPool> {
   const { settings, log } = options;
   const pool = createAddressPool({
-    log: await openAddressLog({ path: join(settings.stateDirectory, LOG_FILE) }),
+    log: await openAddressLog({
+      path: join(settings.stateDirectory, ALLOCATION_LOG),
+      locked: createTurn(log, options.waiting),
+    }),
     bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     range: settings.range,
     changed: options.changed,
@@ -94,12 +87,25 @@ export async function openPool(options: {
   if (unknown.length > 0) {
     log.warn(
       'allocations_rebuilt',
-      `Took over ${unknown.length} pods that the allocation log does not know: ${unknown.map(({ address }) => formatIpv4(address)).join(', ')}. Was an older "${LOG_FILE}" put back? Leave that file to the agent`,
+      `Took over ${unknown.length} pods that the allocation log does not know: ${unknown.map(({ address }) => formatIpv4(address)).join(', ')}. Was an older "${ALLOCATION_LOG}" put back? Leave that file to the agent`,
       { count: unknown.length },
     );
     await pool.rebuild(unknown);
   }
   return pool;
+}
+
+/** Looks every few milliseconds whether the other agent has closed the log: nothing else tells, and pods cannot be attached until then. */
+function createTurn(log: Logger, waiting: () => void): () => Promise<void> {
+  let said = false;
+  return async () => {
+    if (!said) {
+      log.info('hand_over_started', 'Another agent of this node is at work; waiting until it lets go');
+      waiting();
+    }
+    said = true;
+    await pause(LOCK_INTERVAL_MS);
+  };
 }
 
 /** Veths without an allocation whose address nobody has: their pods run, so the log is behind. Others' addresses are leak-watch.ts's. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { hrtime } from 'node:process';
 
 import { ipv4, mac, vni } from '../../proto/address.ts';
-import { ROW_COLUMNS, STATS_BYTES, STATS_ROWS } from '../../proto/dataplane-stats.ts';
+import { ROW_COLUMNS, STATS_BYTES, STATS_FILE, STATS_ROWS } from '../../proto/dataplane-stats.ts';
 import type { ForwardingTable } from '../../proto/forwarding-table.ts';
 import { Arena, type Region } from '../linux/arena.ts';
 import { errnoName, libc, systemError } from '../linux/libc.ts';
@@ -72,7 +72,7 @@ export function prepareDataplane(options: {
   };
   const clock = monotonicClock();
   const failure = limitFailures(options.report, clock, errnoName);
-  const stats = mapStats(arena, join(options.runDirectory, 'dataplane.stats'));
+  const stats = mapStats(arena, join(options.runDirectory, STATS_FILE));
   const shared = { memory, base: arena.base, stats, clock, report: failure };
 
   const records = new PeerRecords(memory);

@@ -21,15 +21,31 @@ const LOCK_EX_NB = 2 | 4; // LOCK_EX | LOCK_NB
 const MODE = 0o600;
 const DIRECTORY_MODE = 0o700;
 
-/** Throws OperationError LOG_LOCKED while another process has it open. */
-export async function openAddressLog({ path }: { path: string }): Promise<OpenedLog> {
+export interface AddressLogOptions {
+  readonly path: string;
+  /** Another process has it open: resolves when it is to be tried again. Without it LOG_LOCKED is thrown. */
+  readonly locked?: (error: OperationError) => Promise<void>;
+}
+
+/** Throws OperationError LOG_LOCKED. */
+export async function openAddressLog({ path, locked }: AddressLogOptions): Promise<OpenedLog> {
   await mkdir(dirname(path), { recursive: true, mode: DIRECTORY_MODE }).catch(() => undefined); // the lock's failure tells
-  const lock = await openLock(path).catch((error: unknown) => {
-    if (codeOf(error) === 'LOG_LOCKED') throw error;
-    return undefined; // nobody can write here at the moment; the lock is taken before the first write
-  });
+  const lock = await firstLock(path, locked);
   const { content, problem } = await readLog(path);
   return { content, problem, storage: new FileStorage({ path, lock, byteLength: content?.validBytes ?? 0 }) };
+}
+
+/** Undefined: nobody can write here at the moment; the lock is taken before the first write. */
+async function firstLock(path: string, locked: AddressLogOptions['locked']): Promise<FileHandle | undefined> {
+  for (;;) {
+    try {
+      return await openLock(path);
+    } catch (error) {
+      if (!(error instanceof OperationError) || error.code !== 'LOG_LOCKED') return undefined;
+      if (locked === undefined) throw error;
+      await locked(error);
+    }
+  }
 }
 
 async function readLog(path: string): Promise<Pick<OpenedLog, 'content' | 'problem'>> {

@@ -28,8 +28,16 @@ export interface NodeEvent {
   readonly message: string;
 }
 
+export interface NodeFacts {
+  readonly uid: string;
+  /** What the cluster's controllers gave the node, as text; nothing of ours. */
+  readonly podCidrs: readonly string[];
+}
+
 export interface ClusterApi {
-  getNode(name: string): Promise<{ readonly uid: string }>;
+  getNode(name: string): Promise<NodeFacts>;
+  /** The ranges of Services, as text. NOT_FOUND before Kubernetes 1.33. */
+  listServiceCidrs(): Promise<readonly string[]>;
   getPeer(name: string): Promise<Peer>;
   /** ALREADY_EXISTS when the name is taken. */
   createPeer(peer: Peer): Promise<Peer>;
@@ -74,9 +82,22 @@ export function createClusterApi(options: ClusterApiOptions): ClusterApi {
       const node = await http.json({ action: `get node "${name}"`, method: 'GET', path });
       const metadata = isRecord(node) ? node['metadata'] : undefined;
       const uid = isRecord(metadata) ? metadata['uid'] : undefined;
-      if (typeof uid === 'string' && uid !== '') return { uid };
+      const spec = isRecord(node) ? node['spec'] : undefined;
+      const podCidrs = isRecord(spec) ? textsOf(spec['podCIDRs']) : [];
+      if (typeof uid === 'string' && uid !== '') return { uid, podCidrs };
       throw new OperationError(`Cannot get node "${name}": the answer has no metadata.uid`, {
         code: 'INVALID',
+      });
+    },
+
+    async listServiceCidrs() {
+      const path = '/apis/networking.k8s.io/v1/servicecidrs';
+      const list = await http.json({ action: 'list the ranges of Services', method: 'GET', path });
+      const items = isRecord(list) ? list['items'] : undefined;
+      if (!Array.isArray(items)) return [];
+      return items.flatMap((item: unknown) => {
+        const spec = isRecord(item) ? item['spec'] : undefined;
+        return isRecord(spec) ? textsOf(spec['cidrs']) : [];
       });
     },
 
@@ -153,3 +174,6 @@ export function createClusterApi(options: ClusterApiOptions): ClusterApi {
     },
   };
 }
+
+const textsOf = (value: unknown): readonly string[] =>
+  Array.isArray(value) ? value.filter((item) => typeof item === 'string') : [];

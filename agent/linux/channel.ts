@@ -33,3 +33,10 @@ export function sendText(fd: number, text: string): boolean {
   const { written } = new TextEncoder().encodeInto(text, message.bytes);
   return libc.send(fd, message.address, written, MSG_DONTWAIT | MSG_NOSIGNAL) === written;
 }
+
+/** The datagram that waits; undefined when there is none, or the other end is gone. */
+export function receiveText(fd: number): string | undefined {
+  const { message } = allocated();
+  const length = libc.recv(fd, message.address, MESSAGE_BYTES, MSG_DONTWAIT);
+  return length > 0 ? new TextDecoder().decode(message.bytes.slice(0, length)) : undefined;
+}

@@ -60,8 +60,12 @@ export function attachTun(arena: Arena, fd: number, name: string): number {
   request.bytes.set(new TextEncoder().encode(name));
   request.view.setInt16(16, IFF_TUN | IFF_MULTI_QUEUE | IFF_NO_PI | IFF_VNET_HDR, true);
   check(libc.ioctl(fd, TUNSETIFF, request.address), () => `attach to TUN "${name}"`);
-  return OFFLOAD_SETS.find((set) => libc.ioctl(fd, TUNSETOFFLOAD, set) >= 0) ?? 0;
+  return setOffloads(fd);
 }
+
+/** As many as the kernel takes, for an attached descriptor; returns them. */
+export const setOffloads = (fd: number): number =>
+  OFFLOAD_SETS.find((set) => libc.ioctl(fd, TUNSETOFFLOAD, set) >= 0) ?? 0;
 
 function explained(error: unknown, name: string): unknown {
   switch (codeOf(error)) {

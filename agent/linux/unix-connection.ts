@@ -6,14 +6,12 @@ import type { Decoded } from '../../proto/decoded.ts';
 import { Arena, type Region } from './arena.ts';
 import { errno, libc } from './libc.ts';
 import { READABLE, WRITABLE, type Readiness } from './readiness.ts';
+import { receivedDescriptors } from './received-descriptors.ts';
 
 const MSG_CTRUNC = 0x8;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
-const SOL_SOCKET = 1;
-const SCM_RIGHTS = 1;
-const CMSG_HEADER_BYTES = 16;
 const CONTROL_BYTES = 256;
 const CHUNK_BYTES = 65536;
 /** By then a message must have told its length. */
@@ -157,19 +155,8 @@ export class UnixConnection {
 
   #takeDescriptors(): void {
     const { header, control } = this.#memory;
-    const end = Number(header.view.getBigUint64(40, true));
-    for (let at = 0; at + CMSG_HEADER_BYTES <= end;) {
-      const length = Number(control.view.getBigUint64(at, true));
-      const level = control.view.getInt32(at + 8, true);
-      const type = control.view.getInt32(at + 12, true);
-      if (length < CMSG_HEADER_BYTES) return;
-      if (level === SOL_SOCKET && type === SCM_RIGHTS) {
-        for (let fd = at + CMSG_HEADER_BYTES; fd + 4 <= at + length; fd += 4) {
-          this.#descriptors.push(control.view.getInt32(fd, true));
-        }
-      }
-      at += Math.ceil(length / 8) * 8;
-    }
+    const length = Number(header.view.getBigUint64(40, true));
+    this.#descriptors.push(...receivedDescriptors(control, length));
   }
 
   async #handle(): Promise<void> {

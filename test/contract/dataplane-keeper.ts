@@ -12,11 +12,11 @@ import { openTun } from '../../agent/linux/tun.ts';
 import { openReceiveSocket, openSendSocket } from '../../agent/linux/udp-socket.ts';
 import { type RoleOptions, createRole } from '../../agent/role.ts';
 import { parseIpv4 } from '../../proto/address-text.ts';
-import { STATS_BYTES } from '../../proto/dataplane-stats.ts';
+import { STATS_BYTES, STATS_FILE } from '../../proto/dataplane-stats.ts';
 
 const [, , runDirectory = '', address = '', port = ''] = argv;
 mkdirSync(runDirectory, { recursive: true });
-createSharedFile(join(runDirectory, 'dataplane.stats'), STATS_BYTES);
+createSharedFile(join(runDirectory, STATS_FILE), STATS_BYTES);
 const tun = openTun({ name: 'weft0' });
 const receive = openReceiveSocket({ address: parseIpv4(address), port: Number(port) });
 const send = Array.from({ length: 8 }, () => openSendSocket({ address: parseIpv4(address) }));

@@ -15,6 +15,7 @@ import { after, before, test } from 'node:test';
 import { ipv4, mac, vni } from '../../proto/address.ts';
 import {
   type Counter,
+  STATS_FILE,
   counterColumn,
   dropColumn,
   processGaugeColumn,
@@ -120,7 +121,7 @@ function writeTable(node: Node, peers: readonly Node[], generation: number): voi
 }
 
 function counted(node: Node, row: number, column: number): number {
-  const bytes = readFileSync(join(runDirectory(node), 'dataplane.stats'));
+  const bytes = readFileSync(join(runDirectory(node), STATS_FILE));
   return bytes.readDoubleLE(statsIndex(row, column) * 8);
 }
 const dropped = (node: Node, row: number, reason: DropReason): number =>

@@ -1,7 +1,7 @@
 // The agent of a lab node: the real keeper with the environment that the DaemonSet would give it, its log in a file, its roles
 // found in what the keeper writes.
 import process from 'node:process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 import { readRoleStates } from '../../agent/role-states.ts';
@@ -21,6 +21,15 @@ const RUN_DIRECTORY = '/run/weft';
 export type Role = 'keeper' | 'control' | 'dataplane';
 export type AgentEnvironment = Readonly<Record<string, string>>;
 
+/** A new agent on a node whose old one still runs, as in an upgrade. */
+export interface NewAgent {
+  readonly process: LabProcess;
+  /** Resolves when its own pod would be ready: pods can be attached by it. */
+  readonly ready: () => Promise<void>;
+  /** Stops the old one as the kubelet does; from then on the node's agent is this one. */
+  readonly replaceOld: () => Promise<void>;
+}
+
 export interface Agent {
   readonly logFile: string;
   readonly running: () => boolean;
@@ -28,7 +37,10 @@ export interface Agent {
   readonly start: (environment?: AgentEnvironment) => void;
   /** As start, for an agent that is expected to refuse: its exit code and what it logged. */
   readonly startAndEnd: (environment: AgentEnvironment) => Promise<{ code: number | null; log: string }>;
+  readonly startBeside: (environment?: AgentEnvironment) => NewAgent;
   readonly stop: () => Promise<void>;
+  /** kill -9 of the keeper, whose roles end with it. */
+  readonly kill: () => Promise<void>;
   /** Resolves when /readyz answers 200. */
   readonly ready: (boundMs?: number) => Promise<void>;
   /** Process id of the role that is active now; 0 when there is none. */
@@ -45,6 +57,7 @@ export interface Agent {
 export function createAgent(node: NodeNamespace, kubeconfig: string): Agent {
   const logFile = `${LAB_DIRECTORY}/${node.name}.log`;
   let keeper: LabProcess | undefined;
+  let launches = 0;
   const launch = (environment: AgentEnvironment): LabProcess =>
     startProcess({
       place: node.place,
@@ -88,8 +101,28 @@ export function createAgent(node: NodeNamespace, kubeconfig: string): Agent {
       const { code } = await launch(environment).ended;
       return { code, log: readLog(logFile).slice(before) };
     },
+    startBeside: (environment = {}) => {
+      const readyFile = `${RUN_DIRECTORY}/ready-${(launches += 1)}`;
+      const launched = launch({ WEFT_READY_FILE: readyFile, ...environment });
+      const isMarked = (): boolean => {
+        if (!launched.running()) throw new Error(`The new agent of "${node.name}" has ended`);
+        return existsSync(node.path(readyFile));
+      };
+      return {
+        process: launched,
+        ready: () => until(isMarked, { what: `the new agent of "${node.name}" to be ready` }),
+        replaceOld: async () => {
+          const old = keeper;
+          keeper = launched;
+          await old?.stop();
+        },
+      };
+    },
     stop: async () => {
       await keeper?.stop();
+    },
+    kill: async () => {
+      await keeper?.kill();
     },
     ready: (boundMs = 20_000) =>
       until(

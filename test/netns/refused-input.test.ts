@@ -1,4 +1,4 @@
-// Forged and damaged datagrams are dropped, each under its own reason; settings that cannot work give one clear sentence.
+// Forged and damaged datagrams are dropped, each under its own reason. (Settings that are refused: refusal.test.ts.)
 //
 //   stranger (the underlay itself) ─┐
 //   node-2 (a true peer) ───────────┴─ UDP 6784 → node-1 ═ pod (an inbox that must stay empty)
@@ -14,7 +14,6 @@ import { VXLAN_PORT } from '../lab/kernel-node.ts';
 import { type Lab, type LabNode, createLab } from '../lab/lab.ts';
 import type { Pod } from '../lab/pod.ts';
 import { type Endpoint, openEndpoint } from '../lab/probe/endpoint.ts';
-import type { AgentEnvironment } from '../lab/agent.ts';
 import { ENCLOSURE, runCommand, tryCommand } from '../lab/command.ts';
 import { pingFrom } from '../lab/reachability.ts';
 
@@ -271,37 +270,4 @@ test('a table that somebody deleted costs its own counts only', async () => {
 
 test('nothing of what was forged reached the pod', async () => {
   assert.equal((await podEnd.readInbox(INBOX_PORT)).filter((payload) => payload === 'forged').length, 0);
-});
-
-const REFUSED_RANGES = [
-  ['10.32.0.0', /Cannot use IPALLOC_RANGE: "10\.32\.0\.0" is not a CIDR/],
-  ['10.32.0.1/12', /Cannot use IPALLOC_RANGE: .*did you mean 10\.32\.0\.0\/12\?/],
-  ['10.32.0.0/28', /Cannot use IPALLOC_RANGE="10\.32\.0\.0\/28": it is too small/],
-  ['172.31.0.0/16', /Cannot use IPALLOC_RANGE="172\.31\.0\.0\/16": it overlaps the node's own address/],
-] as const;
-
-const refusingNode = async (): Promise<LabNode> =>
-  lab.nodes.find(({ name }) => name === 'refusing') ?? lab.addNode('refusing', { start: false });
-
-/** Starts an agent that must refuse: exit code 1, one error line, and no interface or table of ours. */
-async function expectRefusal(node: LabNode, environment: AgentEnvironment, sentence: RegExp): Promise<void> {
-  const { code, log } = await node.agent.startAndEnd(environment);
-  assert.equal(code, 1, log);
-  const errors = log.split('\n').filter((line) => line.includes('"level":"error"'));
-  assert.equal(errors.length, 1, log);
-  assert.match((JSON.parse(errors[0] ?? '{}') as { msg: string }).msg, sentence); // as: the log's own format
-  const left = await runCommand(node.namespace.place, ['sh', '-c', 'ip -o link; nft list tables']);
-  assert.doesNotMatch(left, /weave|weft0: <POINTOPOINT|table/);
-}
-
-for (const [range, sentence] of REFUSED_RANGES) {
-  test(`IPALLOC_RANGE=${range} gives one clear error and nothing half-made`, async () => {
-    await expectRefusal(await refusingNode(), { IPALLOC_RANGE: range }, sentence);
-  });
-}
-
-test('an interface of another program under our name gives one clear error that names the remedy', async () => {
-  const node = await refusingNode();
-  await runCommand(node.namespace.place, ['ip', 'link', 'add', 'weft0', 'type', 'bridge']);
-  await expectRefusal(node, {}, /weft0.*(delete|remove)/);
 });

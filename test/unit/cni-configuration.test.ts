@@ -43,7 +43,12 @@ test('ensureCniConfiguration leaves out a plugin that the node does not have, an
     ['weft'],
   );
   writeFileSync(join(folder, 'portmap'), '');
-  assert.deepEqual(ensureCniConfiguration(options()), { written: true, leftOut: [], preferred: [] });
+  assert.deepEqual(ensureCniConfiguration(options()), {
+    written: true,
+    leftOut: [],
+    preferred: [],
+    unused: [],
+  });
 });
 
 test('ensureCniConfiguration mends a file that was changed by hand', () => {
@@ -52,11 +57,21 @@ test('ensureCniConfiguration mends a file that was changed by hand', () => {
   assert.equal(ensureCniConfiguration(options()).written, true);
 });
 
-test('ensureCniConfiguration reports the file of another network that comes first', () => {
+test("ensureCniConfiguration reports other networks' files in the runtime's order, and leaves them alone", () => {
   ensureCniConfiguration(options());
-  writeFileSync(join(folder, 'net.d/05-other.conflist'), '{}');
-  writeFileSync(join(folder, 'net.d/99-later.conflist'), '{}');
-  assert.deepEqual(ensureCniConfiguration(options()).preferred, ['05-other.conflist']);
+  const others = [
+    '05-other.conflist',
+    '05-another.conf',
+    '99-later.conflist',
+    'B.json',
+    'README',
+    '00-off.conflist.bak',
+  ];
+  for (const name of others) writeFileSync(join(folder, 'net.d', name), 'theirs');
+  const { preferred, unused } = ensureCniConfiguration(options());
+  assert.deepEqual(preferred, ['05-another.conf', '05-other.conflist']);
+  assert.deepEqual(unused, ['99-later.conflist', 'B.json']);
+  for (const name of others) assert.equal(readFileSync(join(folder, 'net.d', name), 'utf8'), 'theirs');
 });
 
 test('ensureCniConfiguration refuses a template that is not ours, with the remedy', () => {

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { SETTING_TABLE } from '../../agent/settings.ts';
+import { TROUBLES } from '../../agent/control/trouble.ts';
 import { EVENTS } from '../../agent/telemetry/event-names.ts';
 import { REFUSAL_REASONS } from '../../proto/drop-reason.ts';
 
@@ -45,4 +46,13 @@ test('the table of refused packets has every reason, with a meaning and somethin
 test('the table of log events has every event with its meaning', () => {
   const rows = tableUnder('Log events').map(([name, meaning]) => [plain(name), meaning]);
   assert.deepEqual(rows, EVENTS);
+});
+
+test('the table of what an agent refuses has every code with its Event and meaning, and something to do', () => {
+  const rows = tableUnder('When an agent refuses');
+  assert.deepEqual(
+    rows.map(([code, reason, meaning]) => [plain(code), reason, meaning]),
+    TROUBLES,
+  );
+  for (const [code, , , remedy] of rows) assert.ok(remedy !== undefined && remedy !== '', code);
 });

@@ -26,6 +26,16 @@ export const AREAS: readonly Area[] = [
   { path: 'agent/linux/', mayImport: ['proto/', 'agent/operation-error.ts'], node: ANY_NODE },
   { path: 'agent/kube/', mayImport: ['proto/', 'agent/operation-error.ts'], node: ANY_NODE },
   { path: 'agent/telemetry/', mayImport: ['proto/', 'agent/operation-error.ts'], node: ANY_NODE },
+  {
+    path: 'agent/hand-over/',
+    mayImport: ['proto/', 'agent/operation-error.ts', 'agent/linux/'],
+    node: [],
+  },
+  {
+    path: 'agent/preflight.ts',
+    mayImport: ['proto/', 'agent/operation-error.ts', 'agent/settings.ts', 'agent/linux/'],
+    node: ['node:fs', 'node:path'],
+  },
   // Programs.
   {
     path: 'agent/control/',
@@ -33,6 +43,7 @@ export const AREAS: readonly Area[] = [
       'proto/',
       'agent/operation-error.ts',
       'agent/settings.ts',
+      'agent/preflight.ts',
       'agent/version.ts',
       'agent/role-states.ts',
       'agent/ipam/',
@@ -48,8 +59,11 @@ export const AREAS: readonly Area[] = [
       'proto/',
       'agent/operation-error.ts',
       'agent/settings.ts',
+      'agent/preflight.ts',
+      'agent/version.ts',
       'agent/role-states.ts',
       'agent/linux/',
+      'agent/hand-over/',
       'agent/telemetry/',
     ],
     node: ANY_NODE,
@@ -112,6 +126,11 @@ export const DEPARTURES: readonly Departure[] = [
     files: ['agent/dataplane/assemble.ts'],
     node: ['node:fs', 'node:path'],
     because: 'a build step: makes the WebAssembly kernel from its text',
+  },
+  {
+    files: ['agent/cli/node-removal.ts'],
+    mayImport: ['agent/control/'],
+    because: 'takes away what control makes, by the names and marks that control gives it',
   },
 ];
 

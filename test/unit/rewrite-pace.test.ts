@@ -61,6 +61,8 @@ function publicationRig(options: { watchShows: boolean }) {
     clock,
     random: () => 0.5,
     log: { ...log, warn: line('warn'), error: line('error'), child: () => assert.fail(), flush: () => {} },
+    failed: () => undefined,
+    done: () => undefined,
   });
   return { clock, peers, levels, publication, writes: () => writes };
 }

@@ -1,7 +1,7 @@
 // Everything that talks to the API: configuration, reflectors, the node's identity, its Peer object and its blocks. Starts by itself and
 // keeps trying; nothing here is needed by pods that already run, nor by an agent that has a snapshot.
 import type { Settings } from '../../settings.ts';
-import { formatIpv4, formatMac, type Cidr, type Ipv4 } from '../../../proto/address.ts';
+import { formatCidr, formatIpv4, formatMac, type Cidr, type Ipv4 } from '../../../proto/address.ts';
 import { decodeAddressBlock, decodePeer } from '../../../proto/api-decode.ts';
 import { ADDRESS_BLOCKS, PEERS } from '../../../proto/api-kinds.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
@@ -16,14 +16,19 @@ import {
   startReflector,
 } from '../../kube/reflector.ts';
 import { createResourceSource } from '../../kube/resource-source.ts';
+import { OperationError } from '../../operation-error.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
 import { startBlockClaims } from '../blocks/block-claim-loop.ts';
 import { type BlockClaims, createBlockClaims } from '../blocks/block-claims.ts';
 import type { ClusterViewKeeper } from './cluster-view.ts';
-import { withRemedy } from './api-remedy.ts';
+import { CRD_REMEDY, withRemedy } from './api-remedy.ts';
 import { type Identity, identityOf } from './identity.ts';
 import { createPeerPublication } from './peer-publication.ts';
+import { type NodeEvents, createNodeEvents } from './node-events.ts';
+import { type ObjectWatchOptions, createObjectWatch } from './object-watch.ts';
+import { type ServiceRanges, createServiceRanges, overlaps } from './service-ranges.ts';
 import { createPersistentTask } from '../persistent-task.ts';
+import { type Trouble, isLastingAnswer, troubleOf } from '../trouble.ts';
 
 export interface ClusterLinkOptions {
   readonly settings: Settings;
@@ -55,10 +60,22 @@ export interface ClusterLink {
   claims(): BlockClaims | undefined;
   /** Undefined while the configuration could not be read. */
   reflectors(): { readonly peers: ReflectorState; readonly blocks: ReflectorState } | undefined;
+  /** What the API refuses, for as long as it does: a person has to put it right. */
+  troubles(): readonly Trouble[];
+  /** Whether the addresses of Services overlap the range. */
+  serviceConflict(): ReturnType<ServiceRanges['conflict']>;
+  /** Events about the node, told as soon as the API can be reached. */
+  readonly events: NodeEvents;
   /** The view or the pool changed. */
   wake(): void;
   stop(): Promise<void>;
 }
+
+const IDENTITY = 'identity';
+const PUBLICATION = 'publication';
+const CREDENTIALS = 'credentials';
+/** What ends by itself within that time is not told to the cluster: roles take a moment to be seen everywhere. */
+const SETTLE_MS = 5000;
 
 export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   const { settings, view, pool, clock, random, log } = options;
@@ -70,6 +87,13 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   let http: ReturnType<typeof createHttpClient> | undefined;
   let api: ReturnType<typeof createClusterApi> | undefined;
   let stopped = false;
+  let saidPodCidr = false;
+  /** What fails now, by what was tried. */
+  const failing = new Map<string, Trouble>();
+  const note = (what: string, error: unknown, message: string): void => {
+    if (isLastingAnswer(error)) failing.set(what, troubleOf(error, message));
+    else failing.delete(what);
+  };
 
   const startClaims = (own: Identity): void => {
     claims = createBlockClaims({
@@ -98,7 +122,9 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   };
 
   const learnIdentity = async (): Promise<void> => {
-    const { uid } = await connected().getNode(settings.nodeName);
+    const { uid, podCidrs } = await connected().getNode(settings.nodeName);
+    failing.delete(IDENTITY);
+    tellPodCidrs(podCidrs);
     if (identity !== undefined && identity.nodeUid !== uid) {
       // Nothing more is written under the identity that is gone.
       identityTask.stop();
@@ -115,16 +141,51 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
     options.changed();
   };
 
+  /** Controllers give podCIDRs without anybody using them. Of a network that does, this node has addresses or routes: range-conflicts.ts. */
+  const tellPodCidrs = (podCidrs: readonly string[]): void => {
+    const inRange = podCidrs.filter((text) => overlaps(settings.range, text));
+    if (saidPodCidr || inRange.length === 0) return;
+    saidPodCidr = true;
+    log.info(
+      'pod_cidr_unused',
+      `The podCIDR ${inRange.join(', ')} of this node overlaps the range ${formatCidr(settings.range)}: Weft does not use it; see that no other network plugin does`,
+      { pod_cidr: inRange.join(' ') },
+    );
+  };
+
   const identityTask = createPersistentTask({
     run: learnIdentity,
-    failed: (error) =>
-      log.warn(
-        'api_request_failed',
-        `Cannot learn this node's identity from Node "${settings.nodeName}": ${withRemedy(error)}`,
-        errorFields(error),
-      ),
+    failed(error) {
+      const message = `Cannot learn this node's identity from Node "${settings.nodeName}": ${withRemedy(error)}`;
+      note(IDENTITY, error, message);
+      log.warn('api_request_failed', message, errorFields(error));
+    },
     clock,
     random,
+  });
+
+  const serviceRanges = createServiceRanges({
+    range: settings.range,
+    api: connected,
+    clock,
+    random,
+    log,
+    changed: options.changed,
+  });
+
+  const events = createNodeEvents({
+    nodeName: settings.nodeName,
+    // Where there is none yet, it is tried again with the rest.
+    api: () =>
+      api === undefined
+        ? Promise.reject(
+            new OperationError('Cannot reach the API: it is not configured yet', { code: 'UNAVAILABLE' }),
+          )
+        : Promise.resolve(api),
+    settleMs: SETTLE_MS,
+    clock,
+    random,
+    log,
   });
 
   const configure = async (): Promise<void> => {
@@ -151,6 +212,8 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       clock,
       random,
       log,
+      failed: (error, message) => note(PUBLICATION, error, message),
+      done: () => failing.delete(PUBLICATION),
     });
     const snapshotVersions = view.current().resourceVersions;
     const source = (plural: string): ReturnType<typeof createResourceSource> =>
@@ -161,7 +224,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       peers: startReflector({
         source: source(PEERS),
         decode: decodePeer,
-        events: watched(PEERS, view.peers),
+        events: watched({ plural: PEERS, handlers: view.peers, known: () => view.current().peers }),
         clock,
         random,
         ...floor(snapshotVersions.peers),
@@ -169,64 +232,56 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       blocks: startReflector({
         source: source(ADDRESS_BLOCKS),
         decode: decodeAddressBlock,
-        events: watched(ADDRESS_BLOCKS, view.blocks),
+        events: watched({
+          plural: ADDRESS_BLOCKS,
+          handlers: view.blocks,
+          known: () => view.current().blocks,
+        }),
         clock,
         random,
         ...floor(snapshotVersions.blocks),
       }),
     };
     identityTask.request();
+    serviceRanges.start();
   };
 
   const configurationTask = createPersistentTask({
-    run: configure,
-    failed: (error) =>
-      log.error(
-        'credentials_failed',
-        error instanceof Error ? error.message : String(error),
-        errorFields(error),
-      ),
+    run: async () => {
+      await configure();
+      failing.delete(CREDENTIALS);
+    },
+    failed(error) {
+      const trouble = troubleOf(error);
+      failing.set(CREDENTIALS, trouble);
+      log.error('credentials_failed', trouble.message, errorFields(error));
+    },
     clock,
     random,
   });
 
-  /** Adds to the view's handlers what people want to read: the first failure of an outage and its end, refused objects. */
-  function watched<T>(
-    plural: string,
-    handlers: Pick<ReflectorEvents<T>, 'synced' | 'changed'>,
-  ): ReflectorEvents<T> {
-    let isConnected = false;
-    let isLost = false;
-    return {
-      synced(objects, resourceVersion) {
-        handlers.synced(objects, resourceVersion);
-        if (isLost) options.relisted(plural);
-      },
-      changed: handlers.changed,
-      watching() {
-        if (!isConnected) log.info('api_connected', `Following ${plural}`, { resource: plural });
-        isConnected = true;
-        isLost = false;
-      },
-      stale: (reason) => log.warn('api_relisted', reason, { resource: plural }),
-      refused: ({ name, reason }) =>
-        log.warn('api_object_refused', `Ignoring "${name}" of ${plural}: ${reason}; correct or delete it`, {
-          resource: plural,
-          name,
-          reason,
-        }),
-      failed(error) {
-        if (isLost) return;
-        isLost = true;
-        isConnected = false;
-        log.warn(
-          'api_disconnected',
-          `Cannot follow ${plural}, which stay as last known: ${withRemedy(error)}`,
-          errorFields(error),
-        );
-      },
-    };
-  }
+  const watched = <T>(
+    watch: Pick<ObjectWatchOptions<T>, 'plural' | 'handlers' | 'known'>,
+  ): ReflectorEvents<T> =>
+    createObjectWatch({
+      ...watch,
+      refused: () => stateOf(watch.plural)?.refused ?? new Map<string, string>(),
+      relisted: options.relisted,
+      failing,
+      log,
+    });
+
+  const stateOf = (plural: typeof PEERS | typeof ADDRESS_BLOCKS): ReflectorState | undefined =>
+    (plural === PEERS ? reflectors?.peers : reflectors?.blocks)?.state();
+
+  /** One that is refused is its owner's fault, all of them are the definition's. */
+  const refusedKinds = (): readonly Trouble[] =>
+    ([PEERS, ADDRESS_BLOCKS] as const).flatMap((plural): Trouble[] => {
+      const state = stateOf(plural);
+      if (state === undefined || state.objects > 0 || state.refused.size === 0) return [];
+      const message = `None of the ${plural} in the API can be used, they stay as last known: ${CRD_REMEDY}`;
+      return [{ code: 'INVALID', message }];
+    });
 
   if (identity !== undefined) startClaims(identity);
   configurationTask.request();
@@ -239,6 +294,9 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       reflectors === undefined
         ? undefined
         : { peers: reflectors.peers.state(), blocks: reflectors.blocks.state() },
+    troubles: () => [...failing.values(), ...refusedKinds()],
+    serviceConflict: () => serviceRanges.conflict(),
+    events,
     wake() {
       const own = identity && view.current().peers.get(identity.nodeName);
       // Deleted together with the Node, or for the first time: the Node may be another one now.
@@ -249,6 +307,8 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
     async stop() {
       stopped = true;
       configurationTask.stop();
+      serviceRanges.stop();
+      events.stop();
       identityTask.stop();
       publication?.stop();
       reflectors?.peers.stop();
@@ -261,4 +321,5 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
 
 /** The plural in a path such as /apis/weft.dev/v1alpha1/peers/n1?limit=500: a label with few values. */
 const resourceOf = (path: string): string =>
-  [PEERS, ADDRESS_BLOCKS, 'nodes', 'events'].find((plural) => path.includes(`/${plural}`)) ?? 'other';
+  [PEERS, ADDRESS_BLOCKS, 'nodes', 'events', 'servicecidrs'].find((plural) => path.includes(`/${plural}`)) ??
+  'other';

@@ -22,6 +22,10 @@ export interface PeerPublicationOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
+  /** It is tried again. */
+  readonly failed: (error: unknown, message: string) => void;
+  /** The object is as it should be, as far as the API says. */
+  readonly done: () => void;
 }
 
 export interface PeerPublication {
@@ -105,13 +109,15 @@ export function createPeerPublication(options: PeerPublicationOptions): PeerPubl
   };
 
   const task = createPersistentTask({
-    run: publish,
-    failed: (error) =>
-      log.warn(
-        'api_request_failed',
-        `The other nodes cannot send to this node's pods: ${withRemedy(error)}`,
-        errorFields(error),
-      ),
+    async run() {
+      await publish();
+      options.done();
+    },
+    failed(error) {
+      const message = `The other nodes cannot send to this node's pods: ${withRemedy(error)}`;
+      options.failed(error, message);
+      log.warn('api_request_failed', message, errorFields(error));
+    },
     clock,
     random: options.random,
   });

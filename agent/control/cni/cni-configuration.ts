@@ -20,8 +20,10 @@ export interface CniConfigurationState {
   readonly written: boolean;
   /** Plugins that were left out because the node does not have them. */
   readonly leftOut: readonly string[];
-  /** Files of other networks that come before ours, so that a runtime uses them instead. */
+  /** Files of other networks that come before ours, so that a runtime uses the first of them instead. */
   readonly preferred: readonly string[];
+  /** Files of other networks that come after ours, which a runtime does not use. */
+  readonly unused: readonly string[];
 }
 
 export const CNI_CONFIGURATION_FILE = '10-weft.conflist';
@@ -41,12 +43,15 @@ export function ensureCniConfiguration(options: CniConfigurationOptions): CniCon
       writeFileSync(`${path}.new`, content, { mode: 0o644 });
       renameSync(`${path}.new`, path);
     }
+    // Sorted by bytes, as runtimes do; these three endings are a configuration's.
+    const found = readdirSync(directory)
+      .filter((name) => /\.(conf|conflist|json)$/.test(name))
+      .sort();
     return {
       written,
       leftOut: others.filter((plugin) => !has(plugin)).map(({ type }) => type),
-      preferred: readdirSync(directory).filter(
-        (name) => /\.(conf|conflist|json)$/.test(name) && name < CNI_CONFIGURATION_FILE,
-      ),
+      preferred: found.filter((name) => name < CNI_CONFIGURATION_FILE),
+      unused: found.filter((name) => name > CNI_CONFIGURATION_FILE),
     };
   } catch (error) {
     throw new OperationError(

@@ -1,20 +1,42 @@
-// Keeps the node's CNI configuration in place while pods can be attached, and says each change and each problem once.
+// Keeps the node's CNI configuration in place while pods can be attached, and says each change and each problem once: in the log, and as
+// a trouble for the status pages and an Event.
 import type { Settings } from '../../settings.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
-import { CNI_CONFIGURATION_FILE, ensureCniConfiguration } from './cni-configuration.ts';
+import { type Trouble, troubleOf } from '../trouble.ts';
+import {
+  CNI_CONFIGURATION_FILE,
+  type CniConfigurationState,
+  ensureCniConfiguration,
+} from './cni-configuration.ts';
 
 export type ConfigurationSettings = Pick<Settings, 'cniDirectory' | 'cniPluginDirectory' | 'cniTemplate'>;
 
-/** Returns what puts it in place; to be called when the node is ready, and at every sweep. */
-export function createConfigurationKeeper(settings: ConfigurationSettings, log: Logger): () => void {
-  let told = '';
-  const tellOnce = (text: string, tell: () => void): void => {
-    if (text !== told) tell();
-    told = text;
+export interface ConfigurationKeeper {
+  /** To be called when the node is ready, and at every sweep. */
+  ensure(): void;
+  /** Why the runtime does not attach pods by Weft, though it could; undefined: it does. */
+  trouble(): Trouble | undefined;
+}
+
+export function createConfigurationKeeper(settings: ConfigurationSettings, log: Logger): ConfigurationKeeper {
+  let trouble: Trouble | undefined;
+  let toldUnused = '';
+
+  const tellUnused = ({ unused }: CniConfigurationState): void => {
+    const names = quoted(unused);
+    if (names !== toldUnused && unused.length > 0) {
+      log.info(
+        'cni_configuration_foreign',
+        `Left alone, and not used by the runtime since "${CNI_CONFIGURATION_FILE}" comes first: ${names}; remove from the node's CNI configuration folder what is no longer wanted`,
+      );
+    }
+    toldUnused = names;
   };
-  return () => {
+
+  /** Undefined: it is in place, and the runtime uses it. */
+  const keep = (): Trouble | undefined => {
     const { cniDirectory, cniPluginDirectory, cniTemplate } = settings;
-    if (cniDirectory === undefined) return;
+    if (cniDirectory === undefined) return undefined;
     try {
       const state = ensureCniConfiguration({
         directory: cniDirectory,
@@ -26,16 +48,37 @@ export function createConfigurationKeeper(settings: ConfigurationSettings, log: 
           left_out: state.leftOut.join(' '),
         });
       }
-      tellOnce(state.preferred.join(', '), () => {
-        if (state.preferred.length === 0) return;
-        log.warn(
-          'cni_configuration_failed',
-          `The runtime uses ${state.preferred.join(', ')} in place of Weft: remove it from the node's CNI configuration folder when its network is no longer wanted`,
-        );
-      });
+      tellUnused(state);
+      const found = overruled(state);
+      if (found !== undefined && found.message !== trouble?.message) {
+        log.warn('cni_configuration_foreign', found.message, { code: found.code });
+      }
+      return found;
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      tellOnce(message, () => log.error('cni_configuration_failed', message, errorFields(error)));
+      const found = troubleOf(error);
+      if (found.message !== trouble?.message) {
+        log.error('cni_configuration_failed', found.message, errorFields(error));
+      }
+      return found;
     }
+  };
+
+  return {
+    ensure() {
+      trouble = keep();
+    },
+    trouble: () => trouble,
+  };
+}
+
+const quoted = (names: readonly string[]): string => names.map((name) => `"${name}"`).join(', ');
+
+function overruled({ preferred }: CniConfigurationState): Trouble | undefined {
+  const [first, ...others] = preferred;
+  if (first === undefined) return undefined;
+  const also = others.length === 0 ? '' : `, then ${quoted(others)}`;
+  return {
+    code: 'CNI_OVERRULED',
+    message: `The runtime attaches new pods by "${first}"${also} and not by Weft: it uses the first file of the node's CNI configuration folder, and "${CNI_CONFIGURATION_FILE}" comes after it; remove it there when that network is no longer wanted`,
   };
 }

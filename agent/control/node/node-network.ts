@@ -76,7 +76,7 @@ const TUN_SIDE: InetSettings = { ...POD_SIDE, accept_local: 1, rp_filter: 2 };
 const UNDERLAY_SIDE: InetSettings = { forwarding: 1 };
 
 /** Depends on nothing but the node, so pods' neighbour entries outlive a bridge that was made again. */
-const bridgeMac = (nodeIp: Ipv4): Mac => mac(0x0257 * 2 ** 32 + nodeIp);
+export const bridgeMac = (nodeIp: Ipv4): Mac => mac(0x0257 * 2 ** 32 + nodeIp);
 
 function requireOwnInterfaces(links: readonly Link[]): void {
   const bridge = links.find(({ name }) => name === BRIDGE);

@@ -12,6 +12,7 @@ import type { Identity } from '../cluster/identity.ts';
 import type { NodeNetwork, NodeNetworkDesired } from './node-network.ts';
 import { createPersistentTask } from '../persistent-task.ts';
 import type { Settings } from '../../settings.ts';
+import { type Trouble, troubleOf } from '../trouble.ts';
 
 export interface NodeUpkeepOptions {
   readonly settings: Pick<Settings, 'range' | 'blockPrefixLength' | 'vni' | 'port' | 'masquerade'>;
@@ -22,6 +23,8 @@ export interface NodeUpkeepOptions {
   readonly identity: () => Identity | undefined;
   readonly blocks: () => readonly Cidr[];
   readonly view: () => ClusterView;
+  /** Why nothing of the node may be changed, in words; undefined when it may. */
+  readonly hold: () => string | undefined;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
@@ -39,6 +42,8 @@ export interface NodeUpkeep {
   gateway(): Ipv4 | undefined;
   /** Why pods cannot be attached, in words; undefined when they can. */
   blocked(): string | undefined;
+  /** What it fails with, again and again. */
+  trouble(): Trouble | undefined;
   stop(): void;
 }
 
@@ -51,13 +56,16 @@ export const gatewayOf = (blocks: readonly Cidr[]): Ipv4 | undefined =>
 export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
   const { settings, network, log, clock } = options;
   let gateway: Ipv4 | undefined;
-  let failure: string | undefined;
+  let failure: Trouble | undefined;
+  let held: string | undefined;
   let inForce: NodeNetworkDesired | undefined;
   let cancelSweep: (() => void) | undefined;
   const problems = createProblemLog(log);
 
   const run = async (): Promise<void> => {
     cancelSweep?.();
+    held = options.hold();
+    if (held !== undefined) return;
     const blocks = options.blocks();
     const wanted = gatewayOf(blocks);
     const view = options.view();
@@ -118,9 +126,10 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
   const task = createPersistentTask({
     run,
     failed: (error) => {
-      failure = error instanceof Error ? error.message : String(error);
-      log.error('network_failed', failure, errorFields(error));
-      options.failed(failure);
+      const isNew = failure?.message !== troubleOf(error).message;
+      failure = troubleOf(error);
+      if (isNew) log.error('network_failed', `${failure.message}; it is tried again`, errorFields(error));
+      options.failed(failure.message);
     },
     clock,
     random: options.random,
@@ -129,7 +138,8 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
   return {
     changed: () => task.request(),
     gateway: () => gateway,
-    blocked: () => failure,
+    blocked: () => failure?.message ?? held,
+    trouble: () => failure,
     stop() {
       task.stop();
       cancelSweep?.();

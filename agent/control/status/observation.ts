@@ -5,10 +5,10 @@ import { join } from 'node:path';
 
 import { type Cidr, cidrSize, formatCidr, formatIpv4, formatMac } from '../../../proto/address.ts';
 import { blockCount } from '../../../proto/address.ts';
-import { NO_PEER_ROW, SELF_ROW } from '../../../proto/dataplane-stats.ts';
+import { NO_PEER_ROW, SELF_ROW, STATS_FILE } from '../../../proto/dataplane-stats.ts';
 import { PROBE_INTERVAL_MS } from '../../../proto/probe.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
-import { readRoleStates } from '../../role-states.ts';
+import { readRoleStates, rolesPath } from '../../role-states.ts';
 import type { Settings } from '../../settings.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
 import { type Metrics, createMetrics } from '../../telemetry/metrics.ts';
@@ -24,6 +24,7 @@ import type { ClusterLink } from '../cluster/cluster-link.ts';
 import type { ClusterView } from '../cluster/cluster-view.ts';
 import { openFirewallCounters } from '../node/firewall-counters.ts';
 import { SNAPSHOT_FILE } from '../cluster/snapshot.ts';
+import type { Trouble } from '../trouble.ts';
 import type { IpamFacts, PeerStatus, StatusFacts } from './status-facts.ts';
 import type { StatusSource } from './status-server.ts';
 
@@ -38,6 +39,8 @@ export interface ObservationOptions {
   readonly gateway: () => string | undefined;
   /** Why pods cannot be attached; empty = ready. */
   readonly notReady: () => readonly string[];
+  /** What keeps the runtime from using Weft's CNI configuration. */
+  readonly configurationTrouble: () => Trouble | undefined;
   readonly log: Logger;
   /** CLOCK_MONOTONIC milliseconds, as the data plane's gauges have it. */
   readonly monotonicMs: () => number;
@@ -49,12 +52,12 @@ export interface Observation extends StatusSource {
   failed(message: string): void;
   /** To be called each probe interval: connections that change in between are noticed then. */
   look(): void;
+  close(): void;
 }
 
 export function createObservation(options: ObservationOptions): Observation {
   const { settings, pool, monotonicMs, log } = options;
-  const statsPath = join(settings.runDirectory, 'dataplane.stats');
-  const rolesPath = join(settings.runDirectory, 'roles.json');
+  const statsPath = join(settings.runDirectory, STATS_FILE);
   let repairs = 0;
   let lastRepair: Timed | undefined;
   let lastError: Timed | undefined;
@@ -102,7 +105,7 @@ export function createObservation(options: ObservationOptions): Observation {
         ages.includes(undefined) || ages.length === 0 ? undefined : Math.max(...ages.map(Number)) / 1000,
     };
   };
-  const roles = (): ReturnType<typeof readRoleStates> => readRoleStates(rolesPath);
+  const roles = (): ReturnType<typeof readRoleStates> => readRoleStates(rolesPath(settings.runDirectory));
   const blocksOf = (node: string): number =>
     [...options.view().held.values()].filter((block) => block.node === node).length;
 
@@ -169,7 +172,14 @@ export function createObservation(options: ObservationOptions): Observation {
       roles: roles(),
       repairs: { count: repairs, last: aged(lastRepair) },
       lastError: aged(lastError),
-      problems: view.problems.map(({ text }) => text),
+      problems: [
+        ...[options.configurationTrouble()?.message].filter((message) => message !== undefined),
+        ...options
+          .link()
+          .troubles()
+          .map(({ message }) => message),
+        ...view.problems.map(({ text }) => text),
+      ],
     };
   };
 
@@ -186,6 +196,7 @@ export function createObservation(options: ObservationOptions): Observation {
       lastError = { text: message, atMs: monotonicMs() };
     },
     look: () => void observe(),
+    close: () => firewallCounters.close(),
   };
 }
 

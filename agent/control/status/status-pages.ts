@@ -88,6 +88,18 @@ export function statusPage(facts: StatusFacts): string {
   ]);
 }
 
+/** Of an agent that cannot start. */
+export const refusedPage = (facts: {
+  readonly version: string;
+  readonly nodeName: string;
+  readonly reason: string;
+}): string =>
+  labelled([
+    ['Version', facts.version],
+    ['Node', facts.nodeName],
+    ['Ready', `no: ${facts.reason}`],
+  ]);
+
 function countStates(peers: readonly PeerStatus[]): string {
   const counts = new Map<string, number>();
   for (const { state } of peers) counts.set(state, (counts.get(state) ?? 0) + 1);

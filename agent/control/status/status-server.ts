@@ -1,10 +1,11 @@
 // HTTP for operators: status pages on one address (loopback), metrics on another. Reads only: GET and HEAD, no other method, no body,
 // no parameter changes anything. What is told comes from a StatusSource that control fills in.
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
 
 import { OperationError, codeOf } from '../../operation-error.ts';
 import type { StatusFacts } from './status-facts.ts';
-import { connectionsPage, ipamPage, peersPage, statusPage } from './status-pages.ts';
+import { connectionsPage, ipamPage, peersPage, refusedPage, statusPage } from './status-pages.ts';
 
 export interface StatusSource {
   facts(): StatusFacts;
@@ -24,6 +25,8 @@ export interface StatusServerOptions {
   readonly metrics: ListenOn;
   /** A request that could not be answered. */
   readonly failed: (path: string, error: unknown) => void;
+  /** How long an address that is taken is waited for: a program that is about to end may have it. 0 unless told. */
+  readonly patienceMs?: number;
 }
 
 export interface StatusServer {
@@ -44,13 +47,16 @@ const TEXT = 'text/plain; charset=utf-8';
 const JSON_TYPE = 'application/json; charset=utf-8';
 const LIMITS = { headersTimeout: 5000, requestTimeout: 5000, keepAliveTimeout: 30_000, maxHeaderSize: 8192 };
 const MAX_CONNECTIONS = 64;
+const PATIENCE_STEP_MS = 100;
 
 /** Throws OperationError with the errno name when an address cannot be listened on. */
 export async function openStatusServer(options: StatusServerOptions): Promise<StatusServer> {
-  const { source, failed } = options;
-  const status = await listen(serve(statusRoutes(source), failed), options.status);
+  const { source, failed, patienceMs = 0 } = options;
+  const open = (server: Server, where: ListenOn): Promise<Server> =>
+    patiently(() => listen(server, { ...where, isShared: true }), patienceMs);
+  const status = await open(serve(statusRoutes(source), failed), options.status);
   try {
-    const metrics = await listen(serve(metricsRoutes(source), failed), options.metrics);
+    const metrics = await open(serve(metricsRoutes(source), failed), options.metrics);
     return {
       statusPort: portOf(status),
       metricsPort: portOf(metrics),
@@ -62,6 +68,39 @@ export async function openStatusServer(options: StatusServerOptions): Promise<St
     await closed(status);
     throw error;
   }
+}
+
+export interface RefusedStatus {
+  readonly version: string;
+  readonly nodeName: string;
+  /** Why no pods can be attached. */
+  readonly reason: () => string;
+}
+
+/** The status address of an agent that cannot start. Not shared: throws OperationError EADDRINUSE while another agent has it. */
+export async function openRefusedStatusServer(
+  { version, nodeName, reason }: RefusedStatus,
+  options: ListenOn & Pick<StatusServerOptions, 'failed'>,
+): Promise<{ close(): Promise<void> }> {
+  const text = (status: number, body: string): Route => {
+    return () => ({ status, contentType: TEXT, body });
+  };
+  const page: Route = () => text(503, refusedPage({ version, nodeName, reason: reason() }))();
+  const routes = new Map<string, Route>([
+    ['/status', page],
+    [
+      '/report',
+      () => ({
+        status: 200,
+        contentType: JSON_TYPE,
+        body: `${JSON.stringify({ version, node: { name: nodeName }, notReady: [reason()] }, undefined, 2)}\n`,
+      }),
+    ],
+    ['/healthz', text(200, 'ok\n')],
+    ['/readyz', () => text(503, `${reason()}\n`)()],
+  ]);
+  const server = await listen(serve(routes, options.failed), { ...options, isShared: false });
+  return { close: () => closed(server) };
 }
 
 function statusRoutes(source: StatusSource): ReadonlyMap<string, Route> {
@@ -153,7 +192,22 @@ function send(
   response.end(request.method === 'HEAD' ? undefined : bytes);
 }
 
-function listen(server: Server, { host, port }: ListenOn): Promise<Server> {
+async function patiently<T>(attempt: () => Promise<T>, patienceMs: number): Promise<T> {
+  const end = performance.now() + patienceMs;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (codeOf(error) !== 'EADDRINUSE' || performance.now() >= end) throw error;
+    }
+    await pause(PATIENCE_STEP_MS);
+  }
+}
+
+function listen(
+  server: Server,
+  { host, port, isShared }: ListenOn & { readonly isShared: boolean },
+): Promise<Server> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause) => {
       const code = codeOf(cause);
@@ -168,7 +222,7 @@ function listen(server: Server, { host, port }: ListenOn): Promise<Server> {
       );
     });
     // Shared, since an old and a new agent are up together for a moment when the agent is upgraded.
-    server.listen({ host, port, reusePort: port !== 0 }, () => {
+    server.listen({ host, port, reusePort: isShared && port !== 0 }, () => {
       server.removeAllListeners('error');
       server.on('error', () => undefined); // of accepting: the client sees it
       resolve(server);

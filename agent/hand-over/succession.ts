@@ -1,0 +1,120 @@
+// A keeper as its successor sees it: it listens for a new agent of the node, passes its descriptors and, when that one is warm, lets go.
+// Invariant: at most one successor at a time; while it has let go it holds the descriptors still, and goes on when the successor ends.
+//
+//   waiting ──inCharge──▶ in charge ◀──▶ offered (a successor warms up) ──go──▶ letting go ──▶ let go ──successor ended──▶ in charge
+import { acceptConnection, receivePacket, sendPacket } from '../linux/packet-socket.ts';
+import { libc } from '../linux/libc.ts';
+import { READABLE, type Readiness } from '../linux/readiness.ts';
+import { SOCK_SEQPACKET, connectTo, listenAt } from '../linux/unix-address.ts';
+import { type HandOverMessage, decodeHandOver, encodeHandOver } from './message.ts';
+
+export interface SuccessionOptions {
+  /** Of the socket at which keepers listen. */
+  readonly path: string;
+  readonly version: string;
+  readonly readiness: Readiness;
+  /** What the sockets are bound to, such as "192.0.2.1:6784". */
+  readonly bound: string;
+  /** TUN, receive socket, send sockets. */
+  readonly descriptors: readonly number[];
+  /** A successor warms up; it has that version. */
+  readonly offered: (version: string) => void;
+  /** Stops everything that uses the descriptors; resolves when that has ended. */
+  readonly letGo: () => Promise<void>;
+  /** The successor, which had taken over or not, is no more. */
+  readonly ended: (hadTakenOver: boolean) => void;
+}
+
+export interface Succession {
+  /** From now on a successor gets an offer; before, it is told to ask again later. */
+  inCharge(): void;
+}
+
+const BACKLOG = 16;
+
+type State = 'waiting' | 'in_charge' | 'offered' | 'letting_go' | 'let_go';
+
+/** Listens from now on, and for as long as the process lives. Throws OperationError. */
+export function openSuccession(options: SuccessionOptions): Succession {
+  const { path, readiness } = options;
+  let state: State = 'waiting';
+  let stopListening = (): void => undefined;
+
+  const listen = (): void => {
+    stopListening();
+    const listener = listenAt({ path, type: SOCK_SEQPACKET, backlog: BACKLOG });
+    const unwatch = readiness.watch(listener, READABLE, () => accept(listener));
+    stopListening = () => {
+      unwatch();
+      libc.close(listener);
+      stopListening = () => undefined;
+    };
+  };
+
+  const accept = (listener: number): void => {
+    const fd = acceptConnection(listener);
+    if (fd === undefined) return;
+    const unwatch = readiness.watch(fd, READABLE, () => {
+      const packet = receivePacket(fd);
+      if (packet === 'nothing') return;
+      const message = packet === 'ended' ? undefined : decodeHandOver(packet.text);
+      if (packet !== 'ended') for (const each of packet.descriptors) libc.close(each);
+      if (message?.ok === true && handle(fd, message.value)) return;
+      unwatch();
+      libc.close(fd);
+      if (fd === successor) lose();
+    });
+  };
+
+  let successor: number | undefined;
+
+  /** False when the connection is to end. */
+  const handle = (fd: number, message: HandOverMessage): boolean => {
+    if (message.kind === 'hello') return offer(fd, message.version);
+    if (message.kind !== 'go' || fd !== successor || state !== 'offered') return false;
+    state = 'letting_go';
+    stopListening(); // the successor listens at the path by now
+    void options.letGo().then(() => {
+      if (state !== 'letting_go') return; // it ended meanwhile
+      state = 'let_go';
+      sendPacket(fd, encodeHandOver({ kind: 'yours' }));
+    });
+    return true;
+  };
+
+  const offer = (fd: number, version: string): boolean => {
+    if (state !== 'in_charge') {
+      sendPacket(fd, encodeHandOver({ kind: 'busy' }));
+      return false;
+    }
+    const { descriptors, bound } = options;
+    const text = encodeHandOver({ kind: 'descriptors', version: options.version, bound });
+    if (!sendPacket(fd, text, descriptors)) return false;
+    state = 'offered';
+    successor = fd;
+    options.offered(version);
+    return true;
+  };
+
+  const lose = (): void => {
+    successor = undefined;
+    const hadTakenOver = state === 'letting_go' || state === 'let_go';
+    if (hadTakenOver && somebodyElseListens()) return; // a successor's successor is in charge
+    state = 'in_charge';
+    listen(); // again: the successor's socket may be at the path
+    options.ended(hadTakenOver);
+  };
+
+  const somebodyElseListens = (): boolean => {
+    const fd = connectTo({ path, type: SOCK_SEQPACKET });
+    if (fd !== undefined) libc.close(fd);
+    return fd !== undefined;
+  };
+
+  listen();
+  return {
+    inCharge() {
+      state = 'in_charge';
+    },
+  };
+}

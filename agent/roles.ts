@@ -1,0 +1,98 @@
+// The two roles of an agent, started with the keeper's descriptors: control and the data plane with its warm spare, the channel between
+// them, and what is told of them to status pages and metrics (role-states.ts).
+import { join } from 'node:path';
+
+import { formatIpv4 } from '../proto/address.ts';
+import type { HeldDescriptors } from './held-descriptors.ts';
+import { openChannel } from './linux/channel.ts';
+import { libc } from './linux/libc.ts';
+import { type RoleListener, createRole } from './role.ts';
+import { type RoleState, rolesPath, writeRoleStates } from './role-states.ts';
+import type { Settings } from './settings.ts';
+import { type Logger, errorFields } from './telemetry/logger.ts';
+
+const STOP_LIMIT_MS = 1500;
+
+const controlMain = join(import.meta.dirname, 'control/main.ts');
+const dataplaneMain = join(import.meta.dirname, 'dataplane/main.ts');
+
+export interface Roles {
+  /** Gives the data plane its turn, where it was held. */
+  release(): void;
+  /** What is not handed on waits in the descriptors' queues. */
+  stop(): Stopping;
+}
+
+export interface Stopping {
+  /** Resolves when the data plane has ended: another one may use the descriptors. */
+  readonly dataplane: Promise<void>;
+  /** Resolves when all processes have. */
+  readonly all: Promise<void>;
+}
+
+export interface RolesOptions {
+  readonly settings: Settings & { readonly nodeIp: NonNullable<Settings['nodeIp']> };
+  readonly tunName: string;
+  readonly descriptors: HeldDescriptors;
+  readonly log: Logger;
+  /** The data plane gets no turn before release(): an agent before this one has it. Told of what the processes say. */
+  readonly held?: RoleListener;
+}
+
+export function startRoles({ settings, tunName, descriptors, log, held }: RolesOptions): Roles {
+  const [controlEnd, dataplaneEnd] = openChannel();
+  const environment = {
+    ...process.env,
+    WEFT_NODE_IP: formatIpv4(settings.nodeIp),
+    WEFT_TUN_NAME: tunName,
+    // Stripped and compiled sources are kept: a role starts in a third of the time and 30 MB smaller (without the type stripper).
+    NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? join(settings.stateDirectory, 'compile-cache'),
+  };
+  const states = new Map<string, RoleState>();
+  let isHeld = held !== undefined;
+  const changed = (state: RoleState): void => {
+    states.set(state.role, state);
+    if (isHeld) return; // the file is the other agent's
+    try {
+      writeRoleStates(rolesPath(settings.runDirectory), [...states.values()]);
+    } catch (error) {
+      // Only status pages and metrics read it: no reason to take the pods' network down.
+      log.warn(
+        'status_failed',
+        'Cannot write roles.json: status and metrics show old roles',
+        errorFields(error),
+      );
+    }
+  };
+  const shared = { environment, log, changed, listener: held };
+  const control = createRole({
+    ...shared,
+    name: 'control',
+    script: controlMain,
+    descriptors: (channel) => [controlEnd, channel],
+    spares: 0, // nor held: it waits by itself, for the allocation log
+  });
+  const { tun, receive, send } = descriptors;
+  const dataplane = createRole({
+    ...shared,
+    name: 'dataplane',
+    script: dataplaneMain,
+    descriptors: (channel) => [channel, dataplaneEnd, tun, receive, ...send],
+    spares: 1,
+    held: isHeld,
+  });
+  return {
+    release() {
+      isHeld = false;
+      dataplane.release();
+    },
+    stop() {
+      const dataplaneEnded = dataplane.stop(STOP_LIMIT_MS);
+      const all = Promise.all([dataplaneEnded, control.stop(STOP_LIMIT_MS)]).then(() => {
+        libc.close(controlEnd);
+        libc.close(dataplaneEnd);
+      });
+      return { dataplane: dataplaneEnded, all };
+    },
+  };
+}
