@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,24 +30,6 @@ static void name_tombstone(char *out, size_t room, const struct invocation *invo
   }
 }
 
-/** mkdir -p, 0700. */
-static int make_directories(const char *directory) {
-  char path[PATH_MAX];
-  size_t length = strlen(directory);
-  if (length >= sizeof path) {
-    errno = ENAMETOOLONG;
-    return 0;
-  }
-  memcpy(path, directory, length + 1);
-  for (size_t at = 1; at <= length; at++) {
-    if (path[at] != '/' && path[at] != '\0') continue;
-    path[at] = '\0';
-    if (mkdir(path, 0700) < 0 && errno != EEXIST) return 0;
-    if (at < length) path[at] = '/';
-  }
-  return 1;
-}
-
 static int write_durably(int directory, const char *name, const struct request *request) {
   int fd = openat(directory, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return 0;
@@ -67,7 +48,9 @@ int write_tombstone(const char *directory, const struct invocation *invocation, 
   name_tombstone(plain, sizeof plain, invocation);
   snprintf(final, sizeof final, "%s.del", plain);
   snprintf(temporary, sizeof temporary, ".%s.%ld", plain, (long)getpid());
-  if (!make_directories(directory)) return 0;
+  // Only the folder itself is made: where the agent's own folder above it is gone, Weft was taken off this node, and nobody would ever
+  // read the request.
+  if (mkdir(directory, 0700) < 0 && errno != EEXIST) return errno == ENOENT;
   int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return 0;
   int kept = write_durably(fd, temporary, request);

@@ -5,7 +5,7 @@
 #include "environment.h"
 #include "message.h"
 
-/** Writes <directory>/<containerId>-<ifname>.del. False with errno on failure. */
+/** Writes <directory>/<containerId>-<ifname>.del, or nothing where the folder above <directory> is missing. False with errno on failure. */
 int write_tombstone(const char *directory, const struct invocation *invocation, const struct request *request);
 
 #endif

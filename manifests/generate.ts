@@ -22,6 +22,7 @@ const SET_BY_DAEMONSET = new Set([
   'WEFT_CNI_CONF_DIR',
   'WEFT_CNI_BIN_DIR',
   'WEFT_CNI_TEMPLATE',
+  'WEFT_READY_FILE',
 ]);
 
 const LABELS = { 'app.kubernetes.io/name': 'weft', 'app.kubernetes.io/part-of': 'weft' };

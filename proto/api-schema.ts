@@ -135,6 +135,7 @@ const ADDRESS_BLOCK_SPEC: Schema = {
       type: 'string',
       description: 'The block in CIDR notation. The name of the object is the same with "-" for "/".',
       pattern: '^[0-9]{1,3}(\\.[0-9]{1,3}){3}/[0-9]{1,2}$',
+      maxLength: 18,
     },
     node: {
       type: 'string',

@@ -1,5 +1,6 @@
 // Program of the image's build: makes the folder that the image has as /opt/weft out of a checkout whose packages are installed.
-//   node manifests/image/build-tree.ts FOLDER
+//   node manifests/image/build-tree.ts FOLDER [VERSION]
+// The agent reports package.json's version, so that is where another VERSION goes.
 // Types are stripped here, once: a process that loads .ts starts slower and keeps 30 MB for the stripper. Columns and lines stay as they
 // are in the sources, so stack traces name them. Of the packages goes along what a program loads: no types, maps, sources, other libc.
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
@@ -26,7 +27,7 @@ function place(target: string, text: string): void {
   writeFileSync(target, text);
 }
 
-function copySources(folder: string): void {
+function copySources(folder: string, version: string | undefined): void {
   for (const source of SOURCES) {
     for (const name of readdirSync(join(CHECKOUT, source), { recursive: true, encoding: 'utf8' })) {
       const path = join(source, name);
@@ -41,7 +42,11 @@ function copySources(folder: string): void {
   }
   const installer = readFileSync(join(import.meta.dirname, 'install-shim.ts'), 'utf8');
   place(join(folder, 'install-shim.js'), toJavaScript(installer));
-  cpSync(join(CHECKOUT, 'package.json'), join(folder, 'package.json'));
+  const manifest = JSON.parse(readFileSync(join(CHECKOUT, 'package.json'), 'utf8')) as { version: string }; // as: npm's form
+  place(
+    join(folder, 'package.json'),
+    `${JSON.stringify({ ...manifest, version: version || manifest.version }, undefined, 2)}\n`,
+  );
 }
 
 interface Lockfile {
@@ -63,11 +68,11 @@ function copyPackages(folder: string): void {
 }
 
 if (import.meta.main) {
-  const [folder] = process.argv.slice(2);
+  const [folder, version] = process.argv.slice(2);
   if (folder === undefined) {
-    console.error('Cannot build: say where to: node manifests/image/build-tree.ts FOLDER');
+    console.error('Cannot build: say where to: node manifests/image/build-tree.ts FOLDER [VERSION]');
     process.exit(2);
   }
-  copySources(folder);
+  copySources(folder, version);
   copyPackages(folder);
 }

@@ -3,8 +3,8 @@
 //   shim (enters weft-test-<pid>-pod) ── unix socket, request + two descriptors ──▶ scripted agent (this process)
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { Arena } from '../../agent/linux/arena.ts';
@@ -243,6 +243,14 @@ for (const [form, program] of Object.entries(programs)) {
         return `${request.value.environment.get('CNI_CONTAINERID')} ${request.value.environment.get('CNI_IFNAME')}`;
       });
       assert.deepEqual(found.sort(), [...ids.map((id) => `${id} eth0`), 'a b-eth0'].sort());
+    });
+
+    test('DEL on a node that Weft was taken off succeeds and leaves nothing', async (context) => {
+      const bench = new ShimBench(context, program);
+      rmSync(dirname(bench.tombstones), { recursive: true });
+      const finished = await bench.run({ variables: variables('DEL', QUICK), stdin: CONFIG });
+      assert.deepEqual([finished.status, finished.stdout], [0, '']);
+      assert.deepEqual(readdirSync(bench.directory), []);
     });
 
     test('DEL twice leaves one file; a place that cannot be written is an error that says so', async (context) => {

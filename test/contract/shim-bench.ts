@@ -1,9 +1,9 @@
 // A bench for the CNI shim: runs the built program as a runtime does, against an agent that is only a listener with a scripted answer.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { TestContext } from 'node:test';
 
 import { type Readiness, openReadiness } from '../../agent/linux/readiness.ts';
@@ -53,6 +53,7 @@ export class ShimBench {
 
   constructor(context: TestContext, program: string) {
     this.#program = program;
+    mkdirSync(dirname(this.tombstones)); // the agent's own
     context.after(async () => {
       for (const listener of this.#listeners) await listener.close();
       this.#readiness.close();

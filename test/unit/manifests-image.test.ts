@@ -33,6 +33,10 @@ const run = (program: string, ...words: readonly string[]): { status: number | n
   return { status, said: stdout + stderr };
 };
 
+const versionOf = (path: string): string =>
+  (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version; // as: npm's form
+const version = versionOf(join(CHECKOUT, 'package.json'));
+
 const dockerfile = readFileSync(join(CHECKOUT, 'Dockerfile'), 'utf8');
 
 describe('the tree of the image', () => {
@@ -47,6 +51,15 @@ describe('the tree of the image', () => {
         .filter((name) => name.endsWith('.js'))
         .map((name) => join(folder, name)),
     );
+  });
+
+  it('has the version of the checkout, or the one that is baked in', () => {
+    assert.equal(versionOf(join(tree, 'package.json')), version);
+    const other = join(scratch, 'other');
+    assert.equal(run(join(CHECKOUT, 'manifests/image/build-tree.ts'), other, '9.8.7').status, 0);
+    assert.equal(versionOf(join(other, 'package.json')), '9.8.7');
+    assert.match(dockerfile, new RegExp(`^ARG VERSION=${version.replaceAll('.', '\\.')}$`, 'm'));
+    assert.match(dockerfile, new RegExp(`build-tree\\.ts /product${IMAGE_ROOT} "\\$VERSION"`));
   });
 
   it('has a script for every source, line by line, without types and build steps', () => {
@@ -125,8 +138,8 @@ describe('the tree of the image', () => {
       '/host/opt/cni/bin',
     ]);
     assert.match(dockerfile, /^ENTRYPOINT \["\/usr\/local\/bin\/node", "\/opt\/weft\/agent\/keeper\.js"\]$/m);
-    assert.ok(dockerfile.includes(`make -C cni-shim shim BUILD=/image${IMAGE_ROOT}/shim `));
-    assert.ok(dockerfile.includes(`build-tree.ts /image${IMAGE_ROOT}`));
+    assert.ok(dockerfile.includes(`make -C cni-shim shim BUILD=/product${IMAGE_ROOT}/shim `));
+    assert.ok(dockerfile.includes(`build-tree.ts /product${IMAGE_ROOT}`));
     for (const name of ['install-shim.js', 'agent/keeper.js', 'package.json']) {
       assert.ok(existsSync(join(tree, name)), name);
     }

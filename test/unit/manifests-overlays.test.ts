@@ -33,11 +33,9 @@ const EXPECTED: Readonly<Record<string, Readonly<Record<string, Data>>>> = {
   },
 };
 
-function cniPaths(conf: string, bin: string): Readonly<Record<string, Data>> {
-  return {
-    'DaemonSet/weft/weft spec.template.spec.volumes.cni-bin.hostPath.path': bin,
-    'DaemonSet/weft/weft spec.template.spec.volumes.cni-conf.hostPath.path': conf,
-  };
+function cniPaths(conf: string, bin: string, daemonSet = 'weft/weft'): Readonly<Record<string, Data>> {
+  const volumes = `DaemonSet/${daemonSet} spec.template.spec.volumes`;
+  return { [`${volumes}.cni-bin.hostPath.path`]: bin, [`${volumes}.cni-conf.hostPath.path`]: conf };
 }
 
 const flat = (documents: readonly Fields[]): ReadonlyMap<string, Data> =>
@@ -48,8 +46,8 @@ const flat = (documents: readonly Fields[]): ReadonlyMap<string, Data> =>
   );
 
 /** Leaves that differ, with the overlay's value; null for what the overlay leaves out. */
-function differences(overlay: readonly Fields[]): Readonly<Record<string, Data>> {
-  const [before, after] = [flat(kustomize('base')), flat(overlay)];
+function differences(overlay: readonly Fields[], base = 'base'): Readonly<Record<string, Data>> {
+  const [before, after] = [flat(kustomize(base)), flat(overlay)];
   const paths = [...new Set([...before.keys(), ...after.keys()])].sort();
   return Object.fromEntries(
     paths
@@ -68,6 +66,17 @@ it('every overlay is looked at here', () => {
 for (const [name, expected] of Object.entries(EXPECTED)) {
   it(`overlay ${name}`, { skip }, () => {
     assert.deepEqual(differences(kustomize(`overlays/${name}`)), expected);
+  });
+}
+
+for (const name of ['k3s', 'microk8s']) {
+  it(`overlay ${name}: it is removed where it was installed`, { skip }, () => {
+    const paths = Object.values(EXPECTED[name] ?? {}).map(word);
+    const [bin = '', conf = ''] = paths;
+    assert.deepEqual(
+      differences(kustomize(`overlays/${name}/remove`), 'remove'),
+      cniPaths(conf, bin, 'weft-remove/weft-remove'),
+    );
   });
 }
 

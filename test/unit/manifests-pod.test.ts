@@ -60,7 +60,7 @@ it('these host paths are mounted, and writable only where something is written',
   assert.deepEqual(
     hostPaths.map((volume) => [volume['name'], at(volume, 'hostPath.path'), at(volume, 'hostPath.type')]),
     [
-      ['tun', '/dev/net/tun', 'CharDevice'],
+      ['tun', '/dev/net', 'DirectoryOrCreate'],
       ['state', '/var/lib/weft', 'DirectoryOrCreate'],
       ['run', '/run/weft', 'DirectoryOrCreate'],
       ['cni-conf', '/etc/cni/net.d', 'DirectoryOrCreate'],
@@ -73,7 +73,7 @@ it('these host paths are mounted, and writable only where something is written',
         `${word(name)} ${word(mountPath)} ${readOnly === true ? 'ro' : 'rw'}`,
     );
   assert.deepEqual(mounts(agent), [
-    'tun /dev/net/tun rw',
+    'tun /dev/net rw',
     'state /var/lib/weft rw',
     'run /run/weft rw',
     'cni-conf /host/etc/cni/net.d rw',
@@ -94,12 +94,22 @@ it('the mounts are where the settings say, and where the shim on the host looks'
 
 it('probes ask for readiness where the agent answers, and none of them can end the agent', () => {
   const { host, port } = defaults.statusAddress;
-  for (const name of ['startupProbe', 'readinessProbe']) {
-    assert.deepEqual(at(agent, `${name}.httpGet`), { host, port, path: '/readyz' }, name);
-  }
+  assert.deepEqual(at(agent, 'readinessProbe.httpGet'), { host, port, path: '/readyz' });
   assert.equal(agent['livenessProbe'], undefined);
   // A startup probe that gives up kills: this one gives up after 68 years.
   assert.equal(at(agent, 'startupProbe.failureThreshold'), 2 ** 31 - 1);
+});
+
+it('the startup probe asks in the pod itself, and ends by itself before the kubelet ends it', () => {
+  const [, script = ''] = fields(at(agent, 'startupProbe.exec'))['command'] as readonly string[]; // as: of the schema's kind
+  const source = readFileSync(
+    new URL(script.replace('/opt/weft', '../..').replace(/js$/, 'ts'), import.meta.url),
+    'utf8',
+  );
+  const waitMs = Number(/^const WAIT_MS = ([\d_]+);/m.exec(source)?.[1]?.replaceAll('_', ''));
+  assert.ok(waitMs + 10_000 <= Number(at(agent, 'startupProbe.timeoutSeconds')) * 1000, String(waitMs));
+  const file = list(agent['env']).find(({ name }) => name === 'WEFT_READY_FILE');
+  assert.ok(word(file?.['value']).startsWith('/var/cache/weft/')); // the pod's own, see the mounts
 });
 
 it('metrics are announced where they are served', () => {

@@ -98,6 +98,7 @@ it('every setting is in the ConfigMap with its default, or given by the DaemonSe
     WEFT_CNI_CONF_DIR: { name: 'WEFT_CNI_CONF_DIR', value: '/host/etc/cni/net.d' },
     WEFT_CNI_BIN_DIR: { name: 'WEFT_CNI_BIN_DIR', value: '/host/opt/cni/bin' },
     WEFT_CNI_TEMPLATE: { name: 'WEFT_CNI_TEMPLATE', value: '/etc/weft/10-weft.conflist' },
+    WEFT_READY_FILE: { name: 'WEFT_READY_FILE', value: '/var/cache/weft/ready' },
     NODE_COMPILE_CACHE: { name: 'NODE_COMPILE_CACHE', value: '/var/cache/weft' },
   });
 });
@@ -118,6 +119,7 @@ it('every setting is explained where it stands', () => {
 it('agents may do exactly this', () => {
   assert.deepEqual(named('ClusterRole/weft-agent')['rules'], [
     { apiGroups: [''], resources: ['nodes'], verbs: ['get'] },
+    { apiGroups: ['networking.k8s.io'], resources: ['servicecidrs'], verbs: ['list'] },
     { apiGroups: ['weft.dev'], resources: ['peers'], verbs: ['get', 'list', 'watch', 'create', 'update'] },
     {
       apiGroups: ['weft.dev'],
@@ -160,6 +162,7 @@ it('the policy judges every write of both kinds, and refuses', () => {
       apiVersions: ['*'],
       operations: ['CREATE', 'UPDATE', 'DELETE'],
       resources: CUSTOM_KINDS.map(({ plural }) => plural),
+      scope: '*',
     },
   ]);
   assert.deepEqual(named('ValidatingAdmissionPolicyBinding/weft-own-node')['spec'], {
