@@ -1,8 +1,9 @@
 #!/bin/sh
 # Set-up of a checkout, as far as it is still missing, and then a command with Node 24 first on PATH:
-#   sh test/setup.sh check|test|demo COMMAND…
+#   sh test/setup.sh check|test|demo|cluster COMMAND…
 # Idempotent; says what it does on stderr; silent and quick when nothing is missing. `check` needs no root unless an apt package is
-# missing; `test` and `demo` make network namespaces and TUN devices. Nothing half-made: a step that fails leaves the previous state.
+# missing; the others make network namespaces and TUN devices; `cluster` is for a real Kubernetes, compiled from its sources.
+# Nothing half-made: a step that fails leaves the previous state.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -14,8 +15,8 @@ refuse() {
 
 profile=${1:-}
 case $profile in
-check | test | demo) shift ;;
-*) refuse "Cannot set up \"$profile\": name one of check, test, demo, and then the command to run" ;;
+check | test | demo | cluster) shift ;;
+*) refuse "Cannot set up \"$profile\": name one of check, test, demo, cluster, and then the command to run" ;;
 esac
 
 # --- the machine ---------------------------------------------------------------------------------------------------------------
@@ -45,6 +46,14 @@ if [ "$profile" != check ]; then
     refuse 'Cannot run in a chroot, where a mount namespace that is entered shows other files: run it on the machine itself or in a container'
 fi
 
+if [ "$profile" = cluster ]; then
+  # Without them nothing else is worth installing. What is compiled is kept, so Go is not asked for again.
+  grep -q '^[0-9]*:\([^:]*,\)*memory[,:]' /proc/self/cgroup ||
+    refuse 'Cannot run Kubernetes here: it needs the memory controller of control groups version 1, which this machine does not mount; boot it with "systemd.unified_cgroup_hierarchy=0"'
+  has go || ls "${XDG_CACHE_HOME:-$HOME/.cache}"/weft/cluster-*/kubelet >/dev/null 2>&1 ||
+    refuse 'Cannot compile Kubernetes, Go is missing: unpack Go 1.26 or newer from https://go.dev/dl/ into /usr/local and put /usr/local/go/bin first on PATH (also that of sudo)'
+fi
+
 # --- Debian packages, by the command that they bring -----------------------------------------------------------------------------
 PATH=$PATH:/usr/sbin:/sbin
 need() { has "$1" || missing="$missing $2"; }
@@ -65,6 +74,15 @@ find_missing() {
   need curl curl
   need kubectl kubernetes-client
   need tcpdump tcpdump
+  if [ "$profile" = cluster ]; then
+    need buildah buildah
+    need mmdebstrap mmdebstrap
+    need iptables iptables # kube-proxy's other mode, portmap
+    need sysctl procps
+    need readelf binutils
+    need pkg-config pkg-config
+    [ -e /usr/include/seccomp.h ] || missing="$missing libseccomp-dev"
+  fi
   [ "$profile" = test ] || return 0
   need ethtool ethtool
   need sysctl procps

@@ -1,6 +1,6 @@
 // A real Kubernetes cluster in one enclosure (test/lab/enclosure.ts): control plane, nodes with containerd, kubelet and kube-proxy, and
 // CoreDNS; without a pod network until one is installed. What it makes ends with the program.
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 
@@ -12,23 +12,37 @@ import { buildPrograms, programFolder } from './build.ts';
 import { hasControlGroups, mountControlGroups, removeAbandonedGroups, removeGroups } from './cgroups.ts';
 import { type ClusterNode, createClusterNode } from './cluster-node.ts';
 import { type ControlPlane, startControlPlane } from './control-plane.ts';
-import { makeImages } from './images.ts';
+import { enteredImages, ensureImages } from './images.ts';
+import { missingLimit } from './machine-limits.ts';
 import { type NodePrograms, type ProxyMode, startNodePrograms } from './node-programs.ts';
 
 const GROUPS = 'weft-cluster-';
+const LOG_LINES = 8;
+const NO_CONTROL_GROUPS =
+  'Cannot run Kubernetes here: it needs the memory controller of control groups version 1, which this machine does not mount; boot it with "systemd.unified_cgroup_hierarchy=0"';
 const groupsOf = (pid: number): string => `${GROUPS}${pid}`;
 
+export interface EnclosureOptions {
+  /** Images beside the usual ones (images.ts) that the file's cluster imports; they are built before the enclosure is entered. */
+  readonly moreImages?: readonly string[];
+  /** Programs (programs.ts) that only this file runs, compiled before the enclosure is entered. */
+  readonly morePrograms?: readonly string[];
+}
+
 /** As enterEnclosure; before it the programs are compiled if need be, after it the control groups are removed. */
-export async function enterClusterEnclosure(): Promise<void> {
+export async function enterClusterEnclosure({
+  moreImages = [],
+  morePrograms = [],
+}: EnclosureOptions = {}): Promise<void> {
   if (isEnclosed()) return;
-  if (!hasControlGroups()) {
-    process.stderr.write(
-      'Cannot run Kubernetes here: it needs the memory controller of control groups version 1; version 2 is not supported yet\n',
-    );
+  const obstacle = hasControlGroups() ? missingLimit() : NO_CONTROL_GROUPS;
+  if (obstacle !== undefined) {
+    process.stderr.write(`${obstacle}\n`);
     process.exit(1);
   }
   try {
-    await buildPrograms();
+    await buildPrograms(morePrograms);
+    await ensureImages(moreImages);
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
     process.exit(1);
@@ -62,6 +76,14 @@ export interface ClusterOptions {
   readonly say: (text: string) => void;
 }
 
+/** The last lines of every log, also of a cluster that did not start. */
+export const clusterLogs = (): string =>
+  readdirSync(LAB_DIRECTORY)
+    .filter((name) => name.endsWith('.log'))
+    .sort()
+    .map((name) => `--- ${name}\n${logTail(join(LAB_DIRECTORY, name), LOG_LINES)}`)
+    .join('\n');
+
 /** One at a time in an enclosure. Resolves when every node is registered; without a pod network they are not Ready. */
 export async function createCluster({ nodes: count, proxyMode, say }: ClusterOptions): Promise<Cluster> {
   const timed = async <T>(what: string, work: Promise<T>): Promise<T> => {
@@ -71,15 +93,11 @@ export async function createCluster({ nodes: count, proxyMode, say }: ClusterOpt
     return value;
   };
   const programs = programFolder();
-  const folder = join(LAB_DIRECTORY, 'images');
-  mkdirSync(folder);
+  const images = enteredImages();
+  if (images.length === 0) throw new Error('Cannot start a cluster: await enterClusterEnclosure() before it');
   await mountControlGroups();
   await createUnderlay();
-  // Imported images are to be had by the nodes' runtimes alone, so they are made while the control plane starts.
-  const [images, controlPlane] = await Promise.all([
-    timed('images made', makeImages({ programs, folder })),
-    timed('control plane ready', startControlPlane(programs)),
-  ]);
+  const controlPlane = await timed('control plane ready', startControlPlane(programs));
   const { authority, kubectl: kubectlCommand } = controlPlane;
   const kubectl: Cluster['kubectl'] = (words, options) =>
     runCommand(ENCLOSURE, [...kubectlCommand, ...words], options);
@@ -91,11 +109,13 @@ export async function createCluster({ nodes: count, proxyMode, say }: ClusterOpt
 
   const createNode = async (index: number): Promise<Cluster['nodes'][number]> => {
     const node = await createClusterNode({ groups: groupsOf(enclosingPid()), name: `node-${index}`, index });
-    return { ...node, programs: await startNodePrograms(node, { programs, images, authority, proxyMode }) };
+    // Onto it: a copy would not follow the node through a boot.
+    return Object.assign(node, {
+      programs: await startNodePrograms(node, { programs, images, authority, proxyMode }),
+    });
   };
   const indexes = Array.from({ length: count }, (_, index) => index + 1);
   const nodes = await timed('nodes started, images imported', Promise.all(indexes.map(createNode)));
-  rmSync(folder, { recursive: true });
   await kubectl(['apply', '--filename', join(import.meta.dirname, 'dns.yaml')]);
   for (const { name } of nodes) {
     await kubectl(['wait', '--for=create', `node/${name}`, '--timeout=60s']);
@@ -110,12 +130,7 @@ export async function createCluster({ nodes: count, proxyMode, say }: ClusterOpt
       const { status, stdout } = await tryCommand(ENCLOSURE, [...kubectlCommand, ...words]);
       return status === 0 ? stdout : undefined;
     },
-    logs: () => {
-      const ofNodes = nodes.flatMap(({ programs: each }) => [each.containerd, each.kubelet, each.proxy]);
-      return [...Object.values(controlPlane.processes), ...ofNodes]
-        .map(({ logFile }) => `--- ${logFile}\n${logTail(logFile, 8)}`)
-        .join('\n');
-    },
+    logs: clusterLogs,
     close: async () => {
       await Promise.all(nodes.map((node) => node.crash()));
       await Promise.all(Object.values(controlPlane.processes).map((each) => each.kill()));

@@ -1,5 +1,5 @@
 // The control plane, in the enclosure itself, at the underlay's gateway address: etcd, API server, controller manager, scheduler.
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { ENCLOSURE, tryCommand } from '../lab/command.ts';
@@ -15,6 +15,14 @@ const API_SERVICE_ADDRESS = '10.96.0.1';
 const API_PORT = 6443;
 const ETCD = 'http://127.0.0.1:2379';
 const START_BOUND_MS = 120_000;
+/** One line of JSON for each request of an agent. */
+export const AUDIT_LOG: string = join(LAB_DIRECTORY, 'audit.jsonl');
+
+const AUDIT_POLICY = {
+  apiVersion: 'audit.k8s.io/v1',
+  kind: 'Policy',
+  rules: [{ level: 'Metadata', users: ['system:serviceaccount:weft:weft-agent'] }, { level: 'None' }],
+};
 
 export interface ControlPlane {
   readonly authority: CertificateAuthority;
@@ -29,6 +37,7 @@ export interface ControlPlane {
 export async function startControlPlane(programs: string): Promise<ControlPlane> {
   const folder = join(LAB_DIRECTORY, 'control-plane');
   mkdirSync(folder);
+  writeFileSync(join(folder, 'audit.json'), JSON.stringify(AUDIT_POLICY));
   const authority = await createCertificateAuthority(folder, `https://${UNDERLAY_GATEWAY}:${API_PORT}`);
   const kubectl = [
     join(programs, 'kubectl'),
@@ -128,6 +137,8 @@ const apiServerFlags = ({ file }: CertificateAuthority): readonly string[] =>
     'authorization-mode': 'Node,RBAC',
     'enable-admission-plugins': 'NodeRestriction',
     'allow-privileged': 'true',
+    'audit-policy-file': file('audit.json'),
+    'audit-log-path': AUDIT_LOG,
     'service-account-issuer': 'https://kubernetes.default.svc',
     'service-account-key-file': file('service-accounts.pub'),
     'service-account-signing-key-file': file('service-accounts.key'),

@@ -1,119 +1,152 @@
-// The images that the cluster's pods run, made out of this checkout and this machine's programs, as archives for `ctr images import`:
-// the agent (what the Dockerfile's final stage has: Node, nft, their libraries, /opt/weft), CoreDNS, a test pod of busybox, and pause.
-import { mkdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+// The images that the cluster's pods run, as archives that every node imports. An archive is kept under a key that changes with what the
+// image is made of, so nothing is built twice; one that was not used for hours is removed. They are made before the enclosure is
+// entered, where there is a network, and known inside by an environment variable.
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { join } from 'node:path';
 import process from 'node:process';
 
-import { ENCLOSURE, runCommand } from '../lab/command.ts';
-import { type ImageArchive, writeImageArchive } from './image-archive.ts';
+import { VERSION } from '../../agent/version.ts';
+import { programFolder } from './build.ts';
+import { cacheFolder, say, seconds, whileLocked } from './building.ts';
+import {
+  HAPROXY_DOCKERFILE,
+  buildImage,
+  copySources,
+  emptyContext,
+  haproxyKey,
+} from './dockerfile-images.ts';
+import { type SimpleImage, makeSimpleImage, simpleImagesKey } from './simple-images.ts';
 
-const CHECKOUT = join(import.meta.dirname, '../..');
+const nextVersion = (version: string): string =>
+  version.replace(/\d+$/, (patch) => String(Number(patch) + 1));
 
-export const WEFT_IMAGE = 'localhost/weft:0.1.0';
+export const WEFT_IMAGE: string = `localhost/weft:${VERSION}`;
+/** The same sources with the next version baked in, to upgrade to: 0.1.1 after 0.1.0. */
+export const NEXT_WEFT_IMAGE: string = `localhost/weft:${nextVersion(VERSION)}`;
+/** Debian's HAProxy: `haproxy -W -db -f /etc/haproxy/haproxy.cfg` unless told otherwise, and a busybox shell. */
+export const HAPROXY_IMAGE = 'localhost/haproxy:1';
 export const PAUSE_IMAGE = 'localhost/pause:1';
 export const COREDNS_IMAGE = 'localhost/coredns:1';
 export const TEST_POD_IMAGE = 'localhost/test-pod:1';
 
-export interface ImageSources {
-  /** Compiled programs and busybox (build.ts). */
-  readonly programs: string;
-  /** Where trees and archives are made. */
-  readonly folder: string;
-}
+/** What every cluster imports. */
+const USUAL_IMAGES: readonly string[] = [PAUSE_IMAGE, COREDNS_IMAGE, TEST_POD_IMAGE, WEFT_IMAGE];
+const ENTERED = 'WEFT_CLUSTER_IMAGES';
+const KEPT_UNUSED_MS = 2 * 60 * 60 * 1000;
 
-/** Resolves to the archives' paths. */
-export async function makeImages({ programs, folder }: ImageSources): Promise<readonly string[]> {
-  const images = await Promise.all([
-    pauseImage(folder),
-    corednsImage({ programs, folder }),
-    testPodImage({ programs, folder }),
-    weftImage(folder),
-  ]);
-  const archives: string[] = [];
-  for (const image of images) {
-    const target = join(folder, `${image.name.replace(/^.*\/|:.*$/g, '')}.tar`);
-    await writeImageArchive({ ...image, target });
-    for (const layer of image.layers) rmSync(layer, { recursive: true });
-    archives.push(target);
-  }
-  return archives;
-}
+const folderOfImages = (): string => cacheFolder('images');
 
-type Image = Omit<ImageArchive, 'target'>;
+/** The archives that ensureImages gave to the program outside. */
+export const enteredImages = (): readonly string[] =>
+  (process.env[ENTERED] ?? '').split(':').filter((path) => path !== '');
 
-function makeFolders(root: string, names: readonly string[]): string {
-  for (const name of names) mkdirSync(join(root, name), { recursive: true });
-  return root;
-}
-
-/** Copies a program with its loader and libraries to where it looks for them. */
-async function placeProgram(root: string, source: string, target: string): Promise<void> {
-  await runCommand(ENCLOSURE, ['install', '-D', source, join(root, target)]);
-  const listed = await runCommand(ENCLOSURE, ['ldd', source]);
-  for (const [, , library = ''] of listed.matchAll(/(^|\s)(\/\S+) \(0x/g)) {
-    await runCommand(ENCLOSURE, ['install', '-D', realpathSync(library), join(root, library)]);
+/** Makes the archives of the usual images and of `more` as far as they are missing, for the program inside. */
+export async function ensureImages(more: readonly string[]): Promise<void> {
+  mkdirSync(folderOfImages(), { recursive: true });
+  const work = join(folderOfImages(), `.work-${process.pid}`);
+  mkdirSync(work);
+  try {
+    const sources = join(work, 'sources');
+    const weftKey = copySources(sources);
+    const archives: string[] = [];
+    for (const name of new Set([...USUAL_IMAGES, ...more])) {
+      const recipe = recipeOf(name, { work, sources, weftKey });
+      const target = join(
+        folderOfImages(),
+        `${name.replace(/^.*\//, '').replace(':', '-')}-${recipe.key}.tar`,
+      );
+      await ensureArchive({ ...recipe, name, target });
+      archives.push(target);
+    }
+    removeUnused();
+    process.env[ENTERED] = archives.join(':');
+  } finally {
+    rmSync(work, { recursive: true });
   }
 }
 
-async function pauseImage(folder: string): Promise<Image> {
-  const layer = makeFolders(join(folder, 'pause'), []);
-  mkdirSync(layer, { recursive: true });
-  const source = join(import.meta.dirname, 'pause.c');
-  await runCommand(ENCLOSURE, ['musl-gcc', '-static', '-Os', '-s', '-o', join(layer, 'pause'), source]);
-  return { name: PAUSE_IMAGE, layers: [layer], config: { Entrypoint: ['/pause'] } };
+interface Recipe {
+  readonly key: string;
+  readonly make: (target: string) => Promise<void>;
 }
 
-async function corednsImage({ programs, folder }: ImageSources): Promise<Image> {
-  const layer = makeFolders(join(folder, 'coredns'), ['etc', 'tmp']);
-  await runCommand(ENCLOSURE, ['install', join(programs, 'coredns'), layer]);
-  return { name: COREDNS_IMAGE, layers: [layer], config: { Entrypoint: ['/coredns'] } };
+interface RecipeSources {
+  readonly work: string;
+  readonly sources: string;
+  readonly weftKey: string;
 }
 
-const APPLETS =
-  'sh awk cat echo env false grep head hostname httpd id ip kill ls nc netstat nslookup ping ps sed seq sleep tail telnet timeout top traceroute true vi wc wget';
+const SIMPLE: Readonly<Record<string, SimpleImage>> = {
+  [PAUSE_IMAGE]: 'pause',
+  [COREDNS_IMAGE]: 'coredns',
+  [TEST_POD_IMAGE]: 'test-pod',
+};
 
-/** Says who it is and who asks. */
-const WHO = `#!/bin/sh
-printf 'Content-Type: text/plain\\r\\n\\r\\n%s %s\\n' "$(hostname)" "$REMOTE_ADDR"
-`;
-
-async function testPodImage({ programs, folder }: ImageSources): Promise<Image> {
-  const layer = makeFolders(join(folder, 'test-pod'), ['bin', 'etc', 'proc', 'sys', 'tmp', 'www/cgi-bin']);
-  await placeProgram(layer, join(programs, 'busybox'), '/bin/busybox');
-  for (const applet of APPLETS.split(' ')) symlinkSync('busybox', join(layer, 'bin', applet));
-  writeFileSync(join(layer, 'www/cgi-bin/who'), WHO, { mode: 0o755 });
-  return {
-    name: TEST_POD_IMAGE,
-    layers: [layer],
-    config: {
-      Entrypoint: ['/bin/httpd', '-f', '-h', '/www', '-p'],
-      Cmd: ['0.0.0.0:8080'],
-      Env: ['PATH=/bin'],
-      StopSignal: 'SIGKILL',
-    },
-  };
+function recipeOf(name: string, { work, sources, weftKey }: RecipeSources): Recipe {
+  const simple = SIMPLE[name];
+  if (simple !== undefined) {
+    return {
+      key: simpleImagesKey(),
+      make: (target) => makeSimpleImage(simple, { name, target, programs: programFolder(), folder: work }),
+    };
+  }
+  if (name === HAPROXY_IMAGE) {
+    const context = emptyContext(join(work, 'nothing'));
+    return {
+      key: haproxyKey(),
+      make: (target) => buildImage({ name, target, dockerfile: HAPROXY_DOCKERFILE, context, arguments: {} }),
+    };
+  }
+  if (name === WEFT_IMAGE || name === NEXT_WEFT_IMAGE) {
+    const version = name.slice(name.indexOf(':') + 1);
+    return {
+      key: weftKey,
+      make: (target) =>
+        buildImage({
+          name,
+          target,
+          dockerfile: join(sources, 'Dockerfile'),
+          context: sources,
+          arguments: { VERSION: version },
+        }),
+    };
+  }
+  throw new Error(`Cannot make the image "${name}": test/cluster/images.ts has no recipe for it`);
 }
 
-async function weftImage(folder: string): Promise<Image> {
-  const runtime = makeFolders(
-    join(folder, 'weft-runtime'),
-    'dev etc proc sys tmp run/weft var/lib/weft var/cache/weft'.split(' '),
-  );
-  await placeProgram(runtime, process.execPath, '/usr/local/bin/node');
-  await runCommand(ENCLOSURE, ['strip', join(runtime, 'usr/local/bin/node')]);
-  await placeProgram(runtime, '/usr/sbin/nft', '/usr/sbin/nft');
-  const product = join(folder, 'weft-product');
-  const tree = join(product, 'opt/weft');
-  const builder = join(CHECKOUT, 'manifests/image/build-tree.ts');
-  await runCommand(ENCLOSURE, [process.execPath, '--disable-warning=ExperimentalWarning', builder, tree]);
-  const shim = join(CHECKOUT, 'cni-shim/build/weft');
-  await runCommand(ENCLOSURE, ['install', '-D', shim, join(tree, 'shim', basename(shim))]);
-  return {
-    name: WEFT_IMAGE,
-    layers: [runtime, product],
-    config: {
-      Entrypoint: ['/usr/local/bin/node', '/opt/weft/agent/keeper.js'],
-      Env: [`PATH=${dirname('/usr/local/bin/node')}:/usr/sbin`],
-    },
-  };
+async function ensureArchive({
+  name,
+  target,
+  make,
+}: Recipe & { readonly name: string; readonly target: string }): Promise<void> {
+  const isThere = (): boolean => existsSync(target);
+  if (!isThere()) {
+    await whileLocked(async () => {
+      if (isThere()) return; // another process made it meanwhile
+      const start = performance.now();
+      say(`building the image ${name}`);
+      const partial = `${target}.${process.pid}`;
+      try {
+        await make(partial);
+        renameSync(partial, target);
+      } finally {
+        rmSync(partial, { force: true });
+      }
+      say(`${name} built in ${seconds(start)} s: ${(statSync(target).size / 1e6).toFixed(0)} MB unpacked`);
+    });
+  }
+  const now = new Date();
+  utimesSync(target, now, now);
+}
+
+/** Archives of other states of the sources, and what a killed process left. */
+function removeUnused(): void {
+  for (const name of readdirSync(folderOfImages())) {
+    const path = join(folderOfImages(), name);
+    const old = (): boolean => Date.now() - statSync(path).mtimeMs > KEPT_UNUSED_MS;
+    const pid = /^\.work-(\d+)$/.exec(name)?.[1];
+    if (pid === undefined ? name.includes('.tar') && old() : !existsSync(`/proc/${pid}`)) {
+      rmSync(path, { recursive: true, force: true });
+    }
+  }
 }

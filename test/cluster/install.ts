@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { until } from '../lab/condition.ts';
 import type { Cluster } from './cluster.ts';
 
-export const MANIFEST: string = join(import.meta.dirname, '../../manifests/weft.yaml');
+const MANIFESTS = join(import.meta.dirname, '../../manifests');
+export const MANIFEST: string = join(MANIFESTS, 'weft.yaml');
+const REMOVAL = join(MANIFESTS, 'remove/remove.yaml');
 const READY_BOUND_MS = 180_000;
 
 export interface NodeCondition {
@@ -66,4 +68,32 @@ export async function installWeft(cluster: Cluster, say: (text: string) => void)
 
 export async function uninstallWeft(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['delete', '--filename', MANIFEST, '--timeout=120s']);
+}
+
+const removers = '--namespace weft-remove --selector app.kubernetes.io/name=weft-remove'.split(' ');
+
+/** Starts what takes Weft off the nodes. */
+export async function startRemoval(cluster: Cluster): Promise<void> {
+  await cluster.kubectl(['apply', '--filename', REMOVAL]);
+}
+
+/** What the removal says, node by node. */
+export const removalLogs = (cluster: Cluster): Promise<string> =>
+  cluster.kubectl(['logs', ...removers, '--container=remove', '--prefix', '--tail=-1']);
+
+/** Resolves when it is gone from the cluster; what it has removed stays removed. */
+export async function endRemoval(cluster: Cluster): Promise<void> {
+  await cluster.kubectl(['delete', '--filename', REMOVAL, '--timeout=120s']);
+}
+
+/** After uninstallWeft: takes Weft off every node, and resolves to what was said of it. */
+export async function removeFromNodes(cluster: Cluster): Promise<string> {
+  await startRemoval(cluster);
+  const bound = `--timeout=${READY_BOUND_MS / 1000}s`;
+  await cluster.kubectl(
+    '--namespace weft-remove rollout status daemonset/weft-remove'.split(' ').concat(bound),
+  );
+  const logs = await removalLogs(cluster);
+  await endRemoval(cluster);
+  return logs;
 }

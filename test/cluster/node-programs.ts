@@ -7,7 +7,7 @@ import { runCommand, runScript, tryCommand } from '../lab/command.ts';
 import { until } from '../lab/condition.ts';
 import type { LabProcess } from '../lab/process.ts';
 import type { CertificateAuthority } from './certificates.ts';
-import type { ClusterNode } from './cluster-node.ts';
+import { BOOT_ID, type ClusterNode } from './cluster-node.ts';
 import { PAUSE_IMAGE } from './images.ts';
 import { CNI_PLUGINS, flags } from './programs.ts';
 
@@ -16,6 +16,7 @@ export const DNS_DOMAIN = 'cluster.local';
 const POD_RANGE = '10.32.0.0/12';
 const RUNTIME_ENDPOINT = 'unix:///run/containerd/containerd.sock';
 const CERTS_D = '/etc/containerd/certs.d';
+const BASE_SPEC = '/etc/containerd/base-spec.json';
 
 export type ProxyMode = 'nftables' | 'iptables';
 
@@ -53,10 +54,18 @@ const containerdConfig = (programs: string): string => `version = 3
   disable_apparmor = true
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
   runtime_type = 'io.containerd.runc.v2'
+  base_runtime_spec = '${BASE_SPEC}'
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
   BinaryName = '${join(programs, 'runc')}'
   SystemdCgroup = false
 `;
+
+/** Shows a container the node's boot id, where /proc has the machine's. It runs with the container's root file system as its folder. */
+const bootIdHook = {
+  path: '/bin/sh',
+  args: ['sh', '-ec', `mount --bind ${BOOT_ID} .${BOOT_ID}`],
+  env: ['PATH=/usr/sbin:/usr/bin:/sbin:/bin'],
+};
 
 /** An image that is not there is refused at once, instead of being looked for outside. */
 const NO_REGISTRY = 'server = "http://127.0.0.1:9"\n';
@@ -93,13 +102,13 @@ const proxyConfig = (mode: ProxyMode, kubeconfig: string): object => ({
   mode,
 });
 
-/** Writes the node's files, starts its programs one after the other, and resolves when the kubelet has been started. */
+/** Writes the node's files and starts its programs. */
 export async function startNodePrograms(
   node: ClusterNode,
   options: NodeProgramOptions,
 ): Promise<NodePrograms> {
   const { programs, authority } = options;
-  const kubeconfig = await authority.issueKubeconfig({
+  await authority.issueKubeconfig({
     name: node.name,
     commonName: `system:node:${node.name}`,
     organization: 'system:nodes',
@@ -113,6 +122,8 @@ export async function startNodePrograms(
   };
   write('/etc/containerd/config.toml', containerdConfig(programs));
   write(`${CERTS_D}/_default/hosts.toml`, NO_REGISTRY);
+  const spec = JSON.parse(await runCommand(node.place, [join(programs, 'ctr'), 'oci', 'spec'])) as object; // as: an OCI specification
+  write(BASE_SPEC, { ...spec, hooks: { createContainer: [bootIdHook] } });
   write('/etc/kubernetes/kubelet.json', kubeletConfig(authority.file('ca.crt')));
   write(
     '/etc/kubernetes/proxy.json',
@@ -122,7 +133,14 @@ export async function startNodePrograms(
     'mkdir -p /etc/kubernetes/manifests',
     ...CNI_PLUGINS.map(({ name }) => `install ${join(programs, name)} /opt/cni/bin/`),
   ]);
+  return runNodePrograms(node, options);
+}
 
+/** Starts the programs of a node that has their files, one after the other; resolves when the kubelet has been started. */
+export async function runNodePrograms(
+  node: ClusterNode,
+  { programs, images, authority }: Omit<NodeProgramOptions, 'proxyMode'>,
+): Promise<NodePrograms> {
   const containerd = node.start('containerd', [
     'env',
     `PATH=${programs}:/usr/sbin:/usr/bin:/sbin:/bin`,
@@ -135,7 +153,7 @@ export async function startNodePrograms(
     boundMs: 60_000,
     intervalMs: 100,
   });
-  for (const archive of options.images) await runCommand(node.place, [...ctr, 'images', 'import', archive]);
+  for (const archive of images) await runCommand(node.place, [...ctr, 'images', 'import', archive]);
 
   const proxy = node.start('kube-proxy', [
     join(programs, 'kube-proxy'),
@@ -144,7 +162,7 @@ export async function startNodePrograms(
   const kubelet = node.start('kubelet', [
     join(programs, 'kubelet'),
     ...flags({
-      kubeconfig,
+      kubeconfig: authority.file(`${node.name}.kubeconfig`),
       config: '/etc/kubernetes/kubelet.json',
       'hostname-override': node.name,
       'node-ip': node.address,

@@ -2,7 +2,7 @@
 // to the module that names it as a tool (CoreDNS: to the one whose main.go it is, since its dependencies clash with the others').
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import process from 'node:process';
 
 export const GO_DIRECTORY: string = join(import.meta.dirname, 'go');
@@ -87,11 +87,18 @@ export const PROGRAMS: readonly Program[] = [
   { name: 'coredns', module: 'coredns', package: '.' },
 ];
 
+/** Compiled only for the tests that name them. */
+export const OPTIONAL_PROGRAMS: readonly Program[] = [
+  { name: 'kubeconform', module: 'kubeconform', package: 'github.com/yannh/kubeconform/cmd/kubeconform' },
+];
+
 /** Changes when a pin, a source or the way of building does; the name of the folder that keeps the programs. */
-export function programsHash(): string {
-  const hash = createHash('sha256').update(`${process.arch} ${JSON.stringify(PROGRAMS)}`);
+export function programsHash(programs: readonly Program[] = PROGRAMS): string {
+  const hash = createHash('sha256').update(`${process.arch} ${JSON.stringify(programs)}`);
+  const modules = new Set(programs.map(({ module }) => module));
   const names = readdirSync(GO_DIRECTORY, { recursive: true, encoding: 'utf8' });
   for (const name of names.filter((each) => /\.(?:mod|sum|go)$/.test(each)).sort()) {
+    if (!modules.has(dirname(name))) continue;
     hash.update(`\n${name}\n`).update(readFileSync(join(GO_DIRECTORY, name)));
   }
   return hash.digest('hex').slice(0, 16);

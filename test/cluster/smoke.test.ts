@@ -2,13 +2,13 @@
 // Topology: one control plane and three nodes on one underlay (cluster.ts), two test pods on each.
 import assert from 'node:assert/strict';
 import process from 'node:process';
-import { after, before, test } from 'node:test';
 
 import { runCommand } from '../lab/command.ts';
 import { until } from '../lab/condition.ts';
-import { type Cluster, createCluster, enterClusterEnclosure } from './cluster.ts';
+import { enterClusterEnclosure } from './cluster.ts';
 import { installWeft, nodeConditions, uninstallWeft } from './install.ts';
 import { proxyMode } from './node-programs.ts';
+import { createClusterSteps } from './steps.ts';
 import {
   type ClusterPod,
   PORT,
@@ -26,68 +26,48 @@ await enterClusterEnclosure();
 const NODES = 3;
 const PODS = 6;
 
-let cluster: Cluster;
 let pods: readonly ClusterPod[];
 
-const say = (text: string): void => console.log(`cluster: ${text}`);
-let failed = false;
+const { step, say } = createClusterSteps({ nodes: NODES, proxyMode: proxyMode(process.env) });
 
-/** A step: the ones after it need it, and the logs are shown once. */
-const step = (name: string, body: () => Promise<void>): void => {
-  void test(name, async (context) => {
-    if (failed) return context.skip('an earlier step failed');
-    try {
-      await body();
-    } catch (error) {
-      failed = true;
-      console.log(cluster.logs());
-      throw error;
-    }
-  });
-};
-
-before(async () => {
-  try {
-    cluster = await createCluster({ nodes: NODES, proxyMode: proxyMode(process.env), say });
-  } catch (error) {
-    console.log(error);
-    process.exit(1); // the programs that did start would keep this one waiting
-  }
-});
-
-step('without a pod network the nodes are not Ready', async () => {
+step('without a pod network the nodes are not Ready', async (cluster) => {
   for (const { name, ready } of await nodeConditions(cluster)) assert.equal(ready, false, name);
 });
 
-step('kubectl apply: the nodes become Ready, the agents, and CoreDNS', () => installWeft(cluster, say));
+step('kubectl apply: the nodes become Ready, the agents, and CoreDNS', (cluster) =>
+  installWeft(cluster, say),
+);
 
-step('every pod of a Deployment becomes ready: its kubelet reaches it', async () => {
+step('every pod of a Deployment becomes ready: its kubelet reaches it', async (cluster) => {
   await deployWorkload(cluster, PODS);
   pods = await workloadPods(cluster);
   assert.equal(new Set(pods.map(({ address }) => address)).size, PODS);
   assert.equal(new Set(pods.map(({ node }) => node)).size, NODES);
 });
 
-step('every pod reaches every other, on its node and across, and is seen with its own address', async () => {
-  const hosts = pods.map(({ address }) => `${address}:${PORT}`);
-  for (const from of pods) {
-    const expected = pods.map(({ name, address }) => ({
-      host: `${address}:${PORT}`,
-      name,
-      seen: from.address,
-    }));
-    assert.deepEqual(await ask(cluster, from, hosts), expected, `asked by ${from.name} on ${from.node}`);
-  }
-});
+step(
+  'every pod reaches every other, on its node and across, and is seen with its own address',
+  async (cluster) => {
+    const hosts = pods.map(({ address }) => `${address}:${PORT}`);
+    for (const from of pods) {
+      const expected = pods.map(({ name, address }) => ({
+        host: `${address}:${PORT}`,
+        name,
+        seen: from.address,
+      }));
+      assert.deepEqual(await ask(cluster, from, hosts), expected, `asked by ${from.name} on ${from.node}`);
+    }
+  },
+);
 
-step('kube-proxy runs in the mode that is asked for', async () => {
+step('kube-proxy runs in the mode that is asked for', async (cluster) => {
   for (const { place } of cluster.nodes) {
     const mode = await runCommand(place, ['curl', '-sf', 'http://127.0.0.1:10249/proxyMode']);
     assert.equal(mode, proxyMode(process.env));
   }
 });
 
-step('a Service answers on its address from every pod, by several of its pods', async () => {
+step('a Service answers on its address from every pod, by several of its pods', async (cluster) => {
   const address = await serviceAddress(cluster);
   const tries = Array.from({ length: 2 * PODS }, () => address);
   for (const from of pods) {
@@ -97,7 +77,7 @@ step('a Service answers on its address from every pod, by several of its pods', 
   }
 });
 
-step('CoreDNS: a Service by its short name and by its full one, from every pod', async () => {
+step('CoreDNS: a Service by its short name and by its full one, from every pod', async (cluster) => {
   for (const from of pods) {
     const hosts = [WORKLOAD, `${WORKLOAD}.default.svc.cluster.local`];
     assert.equal(
@@ -108,7 +88,7 @@ step('CoreDNS: a Service by its short name and by its full one, from every pod',
   }
 });
 
-step('a pod reaches the API server by its Service', async () => {
+step('a pod reaches the API server by its Service', async (cluster) => {
   for (const from of pods) {
     const text = await inPod(
       cluster,
@@ -119,7 +99,7 @@ step('a pod reaches the API server by its Service', async () => {
   }
 });
 
-step('kubectl delete: the pods go, then Weft', async () => {
+step('kubectl delete: the pods go, then Weft', async (cluster) => {
   await deleteWorkload(cluster);
   await uninstallWeft(cluster);
   for (const { name, place } of cluster.nodes) {
@@ -128,5 +108,3 @@ step('kubectl delete: the pods go, then Weft', async () => {
     });
   }
 });
-
-after(() => cluster.close());

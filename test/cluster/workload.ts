@@ -1,4 +1,5 @@
 // Pods for the tests: a Deployment of test pods, spread over the nodes, its Service, and what they see of each other.
+import { type Place, runScript } from '../lab/command.ts';
 import type { Cluster } from './cluster.ts';
 import { TEST_POD_IMAGE } from './images.ts';
 
@@ -13,65 +14,72 @@ export interface ClusterPod {
 
 const labels = { app: WORKLOAD };
 
-const manifest = (replicas: number): object => ({
-  apiVersion: 'v1',
-  kind: 'List',
-  items: [
-    {
-      apiVersion: 'apps/v1',
-      kind: 'Deployment',
-      metadata: { name: WORKLOAD },
-      spec: {
-        replicas,
-        selector: { matchLabels: labels },
-        template: {
-          metadata: { labels },
-          spec: {
-            terminationGracePeriodSeconds: 0,
-            topologySpreadConstraints: [
-              {
-                maxSkew: 1,
-                topologyKey: 'kubernetes.io/hostname',
-                whenUnsatisfiable: 'DoNotSchedule',
-                labelSelector: { matchLabels: labels },
-              },
-            ],
-            containers: [
-              {
-                name: WORKLOAD,
-                image: TEST_POD_IMAGE,
-                imagePullPolicy: 'Never',
-                readinessProbe: { httpGet: { path: '/cgi-bin/who', port: PORT }, periodSeconds: 1 },
-              },
-            ],
-          },
+/** A container that answers who it is and who asks (images.ts). */
+export const WHO_CONTAINER: Readonly<Record<string, unknown>> = {
+  name: WORKLOAD,
+  image: TEST_POD_IMAGE,
+  imagePullPolicy: 'Never',
+  readinessProbe: { httpGet: { path: '/cgi-bin/who', port: PORT }, periodSeconds: 1 },
+};
+
+export const spreadOverNodes = (selected: object): object => ({
+  maxSkew: 1,
+  topologyKey: 'kubernetes.io/hostname',
+  whenUnsatisfiable: 'DoNotSchedule',
+  labelSelector: { matchLabels: selected },
+});
+
+const manifest = (replicas: number): readonly object[] => [
+  {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name: WORKLOAD },
+    spec: {
+      replicas,
+      selector: { matchLabels: labels },
+      template: {
+        metadata: { labels },
+        spec: {
+          terminationGracePeriodSeconds: 0,
+          topologySpreadConstraints: [spreadOverNodes(labels)],
+          containers: [WHO_CONTAINER],
         },
       },
     },
-    {
-      apiVersion: 'v1',
-      kind: 'Service',
-      metadata: { name: WORKLOAD },
-      spec: { selector: labels, ports: [{ port: 80, targetPort: PORT }] },
-    },
-  ],
-});
+  },
+  {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: WORKLOAD },
+    spec: { selector: labels, ports: [{ port: 80, targetPort: PORT }] },
+  },
+];
+
+const asList = (items: readonly object[]): string =>
+  JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
+
+export async function apply(cluster: Cluster, items: readonly object[]): Promise<void> {
+  await cluster.kubectl(['apply', '--filename', '-'], { stdin: asList(items) });
+}
 
 /** Resolves when all pods are ready (the kubelet has reached each of them: from the host to the pod). */
 export async function deployWorkload(cluster: Cluster, replicas: number): Promise<void> {
-  await cluster.kubectl(['apply', '--filename', '-'], { stdin: JSON.stringify(manifest(replicas)) });
+  await apply(cluster, manifest(replicas));
   await cluster.kubectl(['rollout', 'status', `deployment/${WORKLOAD}`, '--timeout=120s']);
 }
 
 /** Resolves when the pods are gone. */
 export async function deleteWorkload(cluster: Cluster): Promise<void> {
-  await cluster.kubectl(['delete', '--filename', '-'], { stdin: JSON.stringify(manifest(1)) });
+  await cluster.kubectl(['delete', '--filename', '-'], { stdin: asList(manifest(1)) });
   await cluster.kubectl(['wait', '--for=delete', 'pod', `--selector=app=${WORKLOAD}`, '--timeout=120s']);
 }
 
-export async function workloadPods(cluster: Cluster): Promise<readonly ClusterPod[]> {
+export const workloadPods = (cluster: Cluster): Promise<readonly ClusterPod[]> => podsOf(cluster, WORKLOAD);
+
+/** Pods whose label `app` has this value. */
+export async function podsOf(cluster: Cluster, app: string): Promise<readonly ClusterPod[]> {
   const columns = 'custom-columns=N:.metadata.name,H:.spec.nodeName,A:.status.podIP';
-  const select = `get pods --selector=app=${WORKLOAD} --no-headers --output ${columns}`;
+  const select = `get pods --selector=app=${app} --no-headers --output ${columns}`;
   const text = await cluster.kubectl(select.split(' '));
   return text
     .trim()
@@ -82,14 +90,14 @@ export async function workloadPods(cluster: Cluster): Promise<readonly ClusterPo
     });
 }
 
-export const serviceAddress = (cluster: Cluster): Promise<string> =>
-  cluster.kubectl(['get', `service/${WORKLOAD}`, '--output', 'jsonpath={.spec.clusterIP}']);
+export const serviceAddress = (cluster: Cluster, service: string = WORKLOAD): Promise<string> =>
+  cluster.kubectl(['get', `service/${service}`, '--output', 'jsonpath={.spec.clusterIP}']);
 
 /** Runs shell lines in a pod (kubectl exec) and returns the output. */
 export const inPod = (cluster: Cluster, pod: ClusterPod, lines: string): Promise<string> =>
   cluster.kubectl(['exec', pod.name, '--', 'sh', '-c', lines]);
 
-/** What the server at an address answers to a pod: the name of the pod that answered, and whom it saw asking. */
+/** What the server at an address answers: the name of the pod (or host) that answered, and whom it saw asking. */
 export interface Answer {
   readonly host: string;
   readonly name: string;
@@ -103,11 +111,24 @@ export async function ask(
   hosts: readonly string[],
 ): Promise<readonly Answer[]> {
   const lines = hosts.map((host) => `echo "${host} $(timeout 5 wget -qO- http://${host}/cgi-bin/who)"`);
-  const text = await inPod(cluster, pod, lines.join('\n'));
-  return text
+  return answersIn(await inPod(cluster, pod, lines.join('\n')));
+}
+
+/** As `ask`, by a process of a host. */
+export async function askFrom(place: Place, hosts: readonly string[]): Promise<readonly Answer[]> {
+  const lines = hosts.map(
+    (host) => `echo "${host} $(curl --silent --fail --max-time 5 http://${host}/cgi-bin/who || true)"`,
+  );
+  return answersIn(await runScript(place, lines));
+}
+
+const answersIn = (text: string): readonly Answer[] =>
+  text
     .trim()
     .split('\n')
     .map((line) => line.split(' '))
     .filter((words) => words.length === 3)
     .map(([host = '', name = '', seen = '']) => ({ host, name, seen }));
-}
+
+export const repeat = (host: string, times: number): readonly string[] =>
+  Array.from({ length: times }, () => host);

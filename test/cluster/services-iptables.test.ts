@@ -1,0 +1,7 @@
+// Services on a real cluster whose kube-proxy runs in iptables mode (service-steps.ts).
+import { enterClusterEnclosure } from './cluster.ts';
+import { defineServiceSteps } from './service-steps.ts';
+
+await enterClusterEnclosure();
+
+defineServiceSteps('iptables');
