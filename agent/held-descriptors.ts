@@ -20,13 +20,7 @@ export interface HeldDescriptors {
 
 /** Throws OperationError: of openTun, openReceiveSocket, openSendSocket. */
 export function openDescriptors(tunName: string, binding: Binding): HeldDescriptors {
-  const tun = openTun({ name: tunName }).fd;
-  try {
-    return { tun, ...openSockets(binding) };
-  } catch (error) {
-    libc.close(tun); // it is tried again
-    throw error;
-  }
+  return withTun(openTun({ name: tunName }).fd, binding);
 }
 
 /** `isBoundAlike`: its sockets have the addresses that ours need; otherwise only the TUN is taken over. Throws as openDescriptors. */
@@ -36,11 +30,20 @@ export function adoptDescriptors(
 ): HeldDescriptors {
   if (isBoundAlike && send.length === SEND_SOCKETS) return { tun, receive, send };
   for (const fd of [receive, ...send]) libc.close(fd);
-  return { tun, ...openSockets(binding) };
+  return withTun(tun, binding);
 }
 
 /** Offloads are the device's: those of this version, once no other agent reads from it. */
 export const claimOffloads = ({ tun }: HeldDescriptors): number => setOffloads(tun);
+
+function withTun(tun: number, binding: Binding): HeldDescriptors {
+  try {
+    return { tun, ...openSockets(binding) };
+  } catch (error) {
+    libc.close(tun); // it is tried again
+    throw error;
+  }
+}
 
 function openSockets(binding: Binding): Omit<HeldDescriptors, 'tun'> {
   const receive = openReceiveSocket({ address: binding.nodeIp, port: binding.port });

@@ -18,6 +18,7 @@ import { type Logger, createLogger, errorFields } from '../telemetry/logger.ts';
 import { VERSION } from '../version.ts';
 import { type ClusterLink, startClusterLink } from './cluster/cluster-link.ts';
 import { createClusterView } from './cluster/cluster-view.ts';
+import { createPeerLog } from './cluster/peer-log.ts';
 import { requireFreeOfServices } from './cluster/service-ranges.ts';
 import { createConfigurationKeeper } from './cni/configuration-keeper.ts';
 import { type CniService, startCniService } from './cni/cni-service.ts';
@@ -28,7 +29,7 @@ import { createReadiness } from './status/readiness.ts';
 import { createObservation } from './status/observation.ts';
 import { openPodLinks } from './node/pod-links.ts';
 import { type RefusalReport, createRefusalReport } from './refusal-report.ts';
-import { loadSnapshot, openPool } from './restore.ts';
+import { loadSnapshot, openPool, tellAllocations } from './restore.ts';
 import type { Snapshot } from './cluster/snapshot.ts';
 import { createSnapshotWriter } from './cluster/snapshot-writer.ts';
 import { openStatusServer } from './status/status-server.ts';
@@ -61,6 +62,7 @@ async function main(): Promise<void> {
   let opened: AsyncDisposableStack;
   stopOnEnd(async () => {
     await opened.disposeAsync();
+    log.info('agent_stopped', 'Control has stopped as asked');
     log.flush();
   });
   for (let told = ''; ;) {
@@ -106,6 +108,8 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
   });
   opened.defer(() => pool.closed());
   const snapshot = await loadSnapshot(settings, log); // not before: another agent of the node may still have written it
+  tellAllocations({ settings, pool, snapshot, log });
+  const peerLog = createPeerLog({ nodeName: settings.nodeName, known: snapshot?.peers, log });
   let nodeUid = snapshot?.nodeUid;
   let cni: CniService | undefined;
 
@@ -115,7 +119,8 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     blockPrefixLength: settings.blockPrefixLength,
     clock,
     defer: setImmediate,
-    onChange: () => {
+    onChange: (current) => {
+      peerLog.tell(current);
       link.wake();
       upkeep.changed();
       save();
@@ -235,6 +240,10 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     patienceMs: ADDRESS_PATIENCE_MS,
   });
   opened.defer(() => statusServer.close());
+  const [statusAt, metricsAt] = [settings.statusAddress, settings.metricsAddress].map(
+    ({ host, port }) => `${host}:${port}`,
+  );
+  log.info('status_listening', `Status at http://${statusAt}/status, metrics at http://${metricsAt}/metrics`);
   const service = await startCniService({
     settings,
     pool,

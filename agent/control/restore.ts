@@ -1,11 +1,12 @@
 // What control knows before it has asked anybody: settings held against the node, the snapshot, the allocation log.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { formatCidr, formatIpv4 } from '../../proto/address.ts';
+import { blockCidr, blockOf, formatCidr, formatIpv4 } from '../../proto/address.ts';
 import { decodeAddressBlock, decodePeer } from '../../proto/api-decode.ts';
 import { openAddressLog } from '../ipam/address-log.ts';
+import { formatBlockName } from '../ipam/block-name.ts';
 import { type KernelAttachment, type LoggedAddressPool, createAddressPool } from '../ipam/address-pool.ts';
 import { systemClock } from '../kube/clock.ts';
 import { ALLOCATION_LOG } from '../preflight.ts';
@@ -60,11 +61,11 @@ export async function openPool(options: {
   waiting: () => void;
 }): Promise<LoggedAddressPool> {
   const { settings, log } = options;
+  const path = join(settings.stateDirectory, ALLOCATION_LOG);
+  const opened = await openAddressLog({ path, locked: createTurn(log, options.waiting) });
+  const isMissing = opened.content === undefined && !existsSync(path);
   const pool = createAddressPool({
-    log: await openAddressLog({
-      path: join(settings.stateDirectory, ALLOCATION_LOG),
-      locked: createTurn(log, options.waiting),
-    }),
+    log: opened,
     bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     range: settings.range,
     changed: options.changed,
@@ -75,6 +76,11 @@ export async function openPool(options: {
     log.info('allocations_voided', `The node rebooted: ${pool.voided} earlier allocations are void`);
   }
   const found = kernelAttachments(options.links);
+  if (isMissing && found.length === 0) {
+    log.info('allocations_loaded', 'First start on this node: there is no allocation log yet');
+    await pool.rebuild([]);
+    return pool;
+  }
   if (pool.rebuildReason !== undefined) {
     log[found.length > 0 ? 'warn' : 'info'](
       'allocations_rebuilt',
@@ -93,6 +99,33 @@ export async function openPool(options: {
     await pool.rebuild(unknown);
   }
   return pool;
+}
+
+/** One line with the blocks of this node, as far as disk and kernel tell; nothing where there is none. */
+export function tellAllocations(options: {
+  settings: Pick<Settings, 'nodeName' | 'range' | 'blockPrefixLength'>;
+  pool: Pick<LoggedAddressPool, 'list'>;
+  snapshot: Snapshot | undefined;
+  log: Pick<Logger, 'info'>;
+}): void {
+  const { settings, snapshot } = options;
+  const { range, blockPrefixLength } = settings;
+  const allocations = options.pool.list();
+  const used = allocations.flatMap(({ address }) => {
+    const index = blockOf(range, blockPrefixLength, address);
+    return index === undefined ? [] : [formatBlockName(blockCidr(range, blockPrefixLength, index))];
+  });
+  const own = (snapshot?.blocks ?? []).filter(
+    ({ spec }) => spec.node === settings.nodeName && spec.nodeUid === snapshot?.nodeUid,
+  );
+  const blocks = [...new Set([...own.map(({ metadata }) => metadata.name), ...used])];
+  if (blocks.length === 0) return;
+  const count = allocations.length;
+  options.log.info(
+    'allocations_loaded',
+    `${count} ${count === 1 ? 'allocation' : 'allocations'} in ${blocks.length === 1 ? 'block' : 'blocks'} ${blocks.join(', ')}`,
+    { count, blocks: blocks.join(' ') },
+  );
 }
 
 /** Looks every few milliseconds whether the other agent has closed the log: nothing else tells, and pods cannot be attached until then. */

@@ -19,6 +19,9 @@ const PODS = 6;
 /** What a first start must tell, in this order. */
 const START: readonly string[] = [
   'agent_started',
+  'allocations_loaded',
+  'status_listening',
+  'peers_listed',
   'network_made',
   'peer_published',
   'block_claimed',
@@ -125,6 +128,20 @@ step('LOG_LEVEL=debug by the ConfigMap: each ADD and DEL', async (cluster) => {
     const detached = containers(lines, 'pod_detached');
     for (const { container, pod } of attached)
       assert.ok(detached.has(container), `DEL of ${String(pod)} on ${name}`);
+    const podsOf = (event: string): readonly string[] =>
+      [...new Set(withEvent(lines, event).map(({ pod }) => String(pod)))].sort();
+    assert.deepEqual(podsOf('pod_detached'), [...gone, ...here].sort(), `DELs on ${name}`);
+    for (const { msg, pod, address, host_interface: veth } of [
+      ...attached,
+      ...withEvent(lines, 'pod_detached'),
+    ]) {
+      assert.ok(msg.includes(`tached ${String(pod)}: ${String(address)} on ${String(veth)} in `), msg);
+    }
+    // It started again with pods: its blocks are named.
+    const [loaded] = withEvent(lines, 'allocations_loaded');
+    const blocks = await cluster.kubectl(['get', 'addressblocks', '--output', 'name']);
+    assert.ok(loaded !== undefined, `no "allocations_loaded" on ${name}`);
+    for (const block of String(loaded['blocks']).split(' ')) assert.ok(blocks.includes(block), loaded.msg);
   }
 });
 

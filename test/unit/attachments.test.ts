@@ -67,8 +67,26 @@ test('ADD: allocates, attaches, answers the full result; the pod is named in the
     [{ netnsInode: 101, podName: 'default/web-0', hostInterface: name }],
   );
   assert.deepEqual(outcomes, [
-    { command: 'ADD', containerId: 'c1', interfaceName: 'eth0', podName: 'default/web-0' },
+    {
+      command: 'ADD',
+      containerId: 'c1',
+      interfaceName: 'eth0',
+      podName: 'default/web-0',
+      attachment: { address: pool.list()[0]?.address, hostInterface: name },
+    },
   ]);
+});
+
+test('DEL: the outcome names pod, address and interface by the record, and has none the second time', async () => {
+  const { outcomes, ask } = bench();
+  await ask('ADD', { variables: { CNI_ARGS: 'K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0' } });
+  await ask('DEL');
+  await ask('DEL');
+  const [added, removed, repeated] = outcomes;
+  assert.equal(removed?.podName, 'default/web-0');
+  assert.equal(removed.attachment?.address, added?.attachment?.address);
+  assert.equal(removed.attachment?.hostInterface, hostInterfaceOf(C1));
+  assert.deepEqual(repeated, { command: 'DEL', containerId: 'c1', interfaceName: 'eth0' });
 });
 
 test('ADD twice: an error that names CNI_IFNAME, and the first stays', async () => {

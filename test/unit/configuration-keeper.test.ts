@@ -12,7 +12,7 @@ import {
 import { createLogger } from '../../agent/telemetry/logger.ts';
 
 let folder: string;
-let lines: { event: string; level: string; msg: string }[];
+let lines: { event: string; level: string; msg: string; plugins_left_out?: string }[];
 let keeper: ConfigurationKeeper;
 
 const confFile = (name: string): string => join(folder, 'net.d', name);
@@ -45,10 +45,20 @@ const told = (): readonly string[] =>
 
 test('it writes, says so once, and has no trouble', () => {
   keeper.ensure();
+  assert.equal('plugins_left_out' in (lines[0] ?? {}), false);
   assert.match(told().join('\n'), /^info cni_configuration_written Wrote 10-weft\.conflist to ".*net\.d"$/);
   keeper.ensure();
   assert.deepEqual(told(), []);
   assert.equal(keeper.trouble(), undefined);
+});
+
+test('a plugin that the node does not have is named in a field', () => {
+  writeFileSync(
+    join(folder, 'template'),
+    '{"cniVersion":"1.0.0","name":"weft","plugins":[{"type":"weft"},{"type":"portmap"}]}',
+  );
+  keeper.ensure();
+  assert.equal(lines[0]?.plugins_left_out, 'portmap');
 });
 
 test("another network's file that comes first: one warning, which names it and the remedy, until it is gone", () => {

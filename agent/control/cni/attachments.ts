@@ -113,12 +113,13 @@ export function createAttachments({
     }
   };
 
-  const del = async (attachment: CniAttachment): Promise<void> => {
+  const del = async (attachment: CniAttachment): Promise<Allocation | undefined> => {
     const { containerId, interfaceName } = attachment;
     const allocation = pool.find({ containerId, interfaceName });
     // Without a record too: the veth of an ADD that was cut off may be there.
     await detaching.detach(allocation?.hostInterface ?? hostInterfaceOf(attachment));
     await pool.release({ containerId, interfaceName });
+    return allocation;
   };
 
   const check = async (request: CheckRequest): Promise<readonly string[]> => {

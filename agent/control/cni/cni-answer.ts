@@ -10,6 +10,7 @@ import {
 } from '../../../proto/cni.ts';
 import { decodeText, encodeResponse } from '../../../proto/shim-codec.ts';
 import { MAX_RESPONSE_BYTES } from '../../../proto/shim-message.ts';
+import type { Allocation } from '../../ipam/address-pool.ts';
 import { codeOf } from '../../operation-error.ts';
 
 /** CNI code of an OperationError's code; all others are I/O failures. */
@@ -42,8 +43,18 @@ export const failedBy = (error: unknown): Failure => {
   });
 };
 
-export type Done = { readonly ok: true; readonly json: object | undefined } | Failure;
-export const done = (json?: object): Done => ({ ok: true, json });
+/** What the node knows of an attachment, for the log. */
+export type AttachmentFacts = Pick<Allocation, 'address' | 'hostInterface' | 'podName'>;
+
+/** `attachment`: what was made or removed. */
+export type Done =
+  | {
+      readonly ok: true;
+      readonly json: object | undefined;
+      readonly attachment?: AttachmentFacts | undefined;
+    }
+  | Failure;
+export const done = (json?: object, attachment?: AttachmentFacts): Done => ({ ok: true, json, attachment });
 
 export const encodeAnswer = (version: CniVersion, answer: Done): Uint8Array => {
   const json = answer.ok ? answer.json : formatError(version, answer.error);

@@ -20,6 +20,7 @@ import { type Decoded, decoded, refused } from '../../../proto/decoded.ts';
 import { NETLINK_DESCRIPTOR, NETNS_DESCRIPTOR, decodeRequest } from '../../../proto/shim-codec.ts';
 import type { PodDescriptors } from '../../linux/pod-descriptors.ts';
 import {
+  type AttachmentFacts,
   type Done,
   done,
   encodeAnswer,
@@ -48,8 +49,8 @@ export interface CheckRequest extends CniAttachment {
 /** The recipes. Failures are OperationErrors; cni-answer.ts maps their codes. */
 export interface CniHandler {
   add(request: AddRequest): Promise<AttachmentResult>;
-  /** Idempotent; succeeds for an unknown attachment. */
-  del(attachment: CniAttachment): Promise<void>;
+  /** Idempotent; succeeds for an unknown attachment, and resolves to undefined then. */
+  del(attachment: CniAttachment): Promise<AttachmentFacts | undefined>;
   /** What differs from the record and the previous result, in words. */
   check(request: CheckRequest): Promise<readonly string[]>;
   /** Known attachments that are not among `valid`. */
@@ -64,6 +65,8 @@ export interface CniOutcome {
   readonly containerId?: string;
   readonly interfaceName?: string;
   readonly podName?: string;
+  /** What ADD made, or DEL removed; undefined: there was nothing. */
+  readonly attachment?: AttachmentFacts;
   /** undefined = success. */
   readonly error?: CniError;
 }
@@ -81,7 +84,7 @@ export interface CniServer {
   /** The reply to a request that could not even be read. */
   readonly refuse: (reason: string) => Uint8Array;
   /** DEL for an attachment that nobody asked about any more, in its container's turn. */
-  readonly remove: (attachment: CniAttachment) => Promise<void>;
+  readonly remove: (attachment: CniAttachment) => Promise<unknown>;
   /** Runs it while no request changes anything of the container. */
   readonly inTurn: <T>(containerId: string, work: () => Promise<T>) => Promise<T>;
 }
@@ -111,7 +114,10 @@ export function createCniServer({
     if (tooLarge !== undefined) return tooLarge;
     await beforeAdd?.();
     const result = await queue.run(request.containerId, () => handler.add(request));
-    return done(formatResult(config.cniVersion, result, config.dns));
+    return done(formatResult(config.cniVersion, result, config.dns), {
+      address: result.address,
+      hostInterface: result.host.name,
+    });
   };
 
   const check = async (request: CheckRequest): Promise<Done> => {
@@ -124,9 +130,8 @@ export function createCniServer({
     });
   };
 
-  const remove = async (attachment: CniAttachment): Promise<void> => {
-    await queue.run(attachment.containerId, () => handler.del(attachment));
-  };
+  const remove = (attachment: CniAttachment): Promise<AttachmentFacts | undefined> =>
+    queue.run(attachment.containerId, () => handler.del(attachment));
 
   // All removals are queued in the same turn as the list is made: an ADD that comes later waits behind them. A container that has an
   // operation under way is no garbage, whatever the list says.
@@ -186,8 +191,7 @@ export function createCniServer({
     const { invocation, json } = request;
     // DEL must succeed with whatever configuration the runtime still has.
     if (invocation.command === 'DEL') {
-      await remove(invocation);
-      return done();
+      return done(undefined, await remove(invocation));
     }
     if (invocation.command === 'VERSION') return done(formatVersions(versionOf(json)));
     const config = decodeNetworkConfig(json);
@@ -280,13 +284,16 @@ function podName(invocation: CniInvocation): string | undefined {
 }
 
 function outcome(invocation: CniInvocation, answer: Done): CniOutcome {
-  const name = podName(invocation);
+  const attachment = answer.ok ? answer.attachment : undefined;
+  // A runtime names the pod with ADD at least; the record has it from then on.
+  const name = podName(invocation) ?? attachment?.podName;
   return {
     command: invocation.command,
     ...('containerId' in invocation
       ? { containerId: invocation.containerId, interfaceName: invocation.interfaceName }
       : {}),
     ...(name === undefined ? {} : { podName: name }),
+    ...(attachment === undefined ? {} : { attachment }),
     ...(answer.ok ? {} : { error: answer.error }),
   };
 }

@@ -14,6 +14,7 @@ import { type CniHandler, type CniOutcome, createCniServer } from './cni-server.
 import type { PodLinks } from '../node/pod-links.ts';
 import { createLeakWatch } from './leak-watch.ts';
 import { createLogHealth } from './log-health.ts';
+import { logOutcome } from './outcome-log.ts';
 import { createTombstones } from './tombstones.ts';
 
 const DEADLINE_MS = 60_000;
@@ -43,7 +44,7 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
     handler,
     observe(outcome, seconds) {
       options.observe(outcome, seconds);
-      logOutcome(outcome, log);
+      logOutcome(outcome, seconds, log);
     },
     beforeAdd: () => replay(),
   });
@@ -124,18 +125,3 @@ const createHandler = ({ pool, links, node, log }: CniServiceOptions): CniHandle
         errorFields(error),
       ),
   });
-
-function logOutcome({ command, containerId, interfaceName, podName, error }: CniOutcome, log: Logger): void {
-  const fields = { command, container: containerId, interface: interfaceName, pod: podName };
-  if (error !== undefined) {
-    // A runtime asks for the status every few seconds; agent_not_ready has said it once.
-    if (command === 'unknown') log.warn('cni_refused', error.msg, { code: error.code });
-    else {
-      log[command === 'STATUS' ? 'debug' : 'warn']('cni_failed', `${command} failed: ${error.msg}`, {
-        ...fields,
-        code: error.code,
-      });
-    }
-  } else if (command === 'ADD') log.debug('pod_attached', `Attached ${podName ?? containerId}`, fields);
-  else if (command === 'DEL') log.debug('pod_detached', `Detached ${podName ?? containerId}`, fields);
-}

@@ -45,7 +45,7 @@ export function createConfigurationKeeper(settings: ConfigurationSettings, log: 
       });
       if (state.written) {
         log.info('cni_configuration_written', `Wrote ${CNI_CONFIGURATION_FILE} to "${cniDirectory}"`, {
-          left_out: state.leftOut.join(' '),
+          plugins_left_out: state.leftOut.length === 0 ? undefined : state.leftOut.join(' '),
         });
       }
       tellUnused(state);

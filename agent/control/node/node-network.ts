@@ -66,6 +66,8 @@ export interface NodeNetwork {
 /** Peak rate × the time a dataplane takes to restart must fit. */
 const TUN_QUEUE_LENGTH = 10_000;
 const TUN_TYPE_TUN = 1;
+/** Settings of one interface that are told by name: a fresh one lacks all of them. */
+const MOST_WORDS = 4;
 
 type InetSettings = Partial<Record<InetSetting, number>>;
 
@@ -146,7 +148,8 @@ export function createNodeNetwork({ route, firewall, guard }: NodeNetworkPorts):
     const words = Object.keys(change).flatMap((key) =>
       key === 'inet' ? Object.keys(change.inet ?? {}) : key,
     );
-    return [`set ${words.join(', ')} of interface "${name}"`];
+    const text = words.length > MOST_WORDS ? `${words.length} settings` : words.join(', ');
+    return [`set ${text} of interface "${name}"`];
   }
 
   function ensureBridge({ nodeIp, mtu }: NodeNetworkDesired): readonly string[] {

@@ -53,6 +53,9 @@ const SWEEP_MS = 10_000;
 export const gatewayOf = (blocks: readonly Cidr[]): Ipv4 | undefined =>
   blocks[0] === undefined ? undefined : ipv4(blocks[0].base + 1);
 
+const withoutPeers = (desired: NodeNetworkDesired | undefined): string =>
+  JSON.stringify({ ...desired, peerAddresses: [] });
+
 export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
   const { settings, network, log, clock } = options;
   let gateway: Ipv4 | undefined;
@@ -82,10 +85,12 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
     const words = await network.ensure(desired);
     // What was wanted before already and had to be done again was taken away by somebody.
     const isRepair = JSON.stringify(desired) === JSON.stringify(inForce);
+    // peer_added, peer_changed and peer_removed have said it already.
+    const isPeers = words.length === 1 && withoutPeers(desired) === withoutPeers(inForce);
     inForce = desired;
     if (words.length > 0) {
       const text = words.join('; ');
-      if (!isRepair) log.info('network_made', text);
+      if (!isRepair) log[isPeers ? 'debug' : 'info']('network_made', text);
       else {
         options.repaired(words);
         log.warn(
