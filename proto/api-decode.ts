@@ -101,7 +101,7 @@ function readShape<T extends Peer | AddressBlock>(kind: CustomKind, value: unkno
   if (apiVersion !== API_GROUP_VERSION || kindName !== kind.kind) {
     return refuse(
       'wrong_kind',
-      `${String(kindName)} of ${String(apiVersion)} is no ${kind.kind} of ${API_GROUP_VERSION}`,
+      `${nameOf(kindName)} of ${nameOf(apiVersion)} is no ${kind.kind} of ${API_GROUP_VERSION}`,
     );
   }
   const metadata = readMetadata(value['metadata']);
@@ -112,13 +112,21 @@ function readShape<T extends Peer | AddressBlock>(kind: CustomKind, value: unkno
   return { ok: true, value: { ...(pruned as T), metadata } }; // as: the schema is the type
 }
 
+/** Not String(): an object may bring a "toString" of its own. */
+const nameOf = (value: unknown): string =>
+  typeof value === 'string' ? JSON.stringify(value.slice(0, MAX_NAME)) : `a value of type ${typeof value}`;
+
 const MAX_NAME = 253;
+/** RFC 1123, as the API server has it for the names of objects. */
+const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 
 /** The known fields, or what is wrong. */
 function readMetadata(value: unknown): ObjectMeta | string {
   if (!isFields(value)) return 'metadata: not an object';
   const { name, uid, resourceVersion, creationTimestamp, generation } = value;
-  if (typeof name !== 'string' || name === '' || name.length > MAX_NAME) return 'metadata.name: not a name';
+  if (typeof name !== 'string' || name.length > MAX_NAME || !SUBDOMAIN.test(name)) {
+    return 'metadata.name: not a name';
+  }
   for (const [field, text] of Object.entries({ uid, resourceVersion, creationTimestamp })) {
     if (text !== undefined && typeof text !== 'string') return `metadata.${field}: not a string`;
   }
@@ -150,4 +158,7 @@ const isTexts = (value: unknown): boolean =>
   isFields(value) && Object.values(value).every((text) => typeof text === 'string');
 
 const isOwnerReference = (value: unknown): value is OwnerReference =>
-  isFields(value) && ['apiVersion', 'kind', 'name', 'uid'].every((field) => typeof value[field] === 'string');
+  isFields(value) &&
+  ['apiVersion', 'kind', 'name', 'uid'].every(
+    (field) => typeof value[field] === 'string' && value[field] !== '',
+  );

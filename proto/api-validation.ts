@@ -99,6 +99,15 @@ function validateArray(options: {
   return found;
 }
 
+const COMPILED = new Map<string, RegExp>();
+
+/** Of a schema's pattern: there are few, and thousands of objects. */
+function compiled(pattern: string): RegExp {
+  const known = COMPILED.get(pattern) ?? new RegExp(pattern, 'u');
+  COMPILED.set(pattern, known);
+  return known;
+}
+
 function validateString(options: { schema: Schema; value: string; path: string }): readonly Violation[] {
   const { schema, value, path } = options;
   const { minLength, maxLength, pattern, format } = schema;
@@ -111,7 +120,7 @@ function validateString(options: { schema: Schema; value: string; path: string }
   if (minLength !== undefined && characters < minLength) {
     found.push(invalid({ path, shown: value, rest: `should be at least ${minLength} chars long` }));
   }
-  if (pattern !== undefined && !new RegExp(pattern, 'u').test(value)) {
+  if (pattern !== undefined && !compiled(pattern).test(value)) {
     found.push(invalid({ path, shown: value, rest: `should match '${pattern}'` }));
   }
   const formatPattern = format === undefined ? undefined : FORMATS[format];

@@ -8,6 +8,9 @@ export interface CniArguments {
   readonly podName: string | undefined;
   readonly podNamespace: string | undefined;
   readonly podUid: string | undefined;
+  /** IP and MAC as they were given (cni-requested.ts). */
+  readonly address: string | undefined;
+  readonly mac: string | undefined;
 }
 
 export type CniInvocation =
@@ -116,6 +119,8 @@ const KNOWN = new Set([
   'K8S_POD_NAMESPACE',
   'K8S_POD_UID',
   'K8S_POD_INFRA_CONTAINER_ID',
+  'IP',
+  'MAC',
 ]);
 
 /** Decodes `KEY=VALUE;…`. Unknown keys are refused unless IgnoreUnknown is set, as libcni's plugins do. */
@@ -133,5 +138,7 @@ export function decodeArguments(text: string): Decoded<CniArguments, ArgumentsRe
     podName: pairs.get('K8S_POD_NAME'),
     podNamespace: pairs.get('K8S_POD_NAMESPACE'),
     podUid: pairs.get('K8S_POD_UID'),
+    address: pairs.get('IP'),
+    mac: pairs.get('MAC'),
   });
 }

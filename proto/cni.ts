@@ -37,6 +37,10 @@ export const CNI_CODE = {
   limitedConnectivity: 51,
   /** Ours: CHECK found the pod's network differing from the record. */
   attachmentDiffers: 100,
+  /** Ours: ADD cannot give the address that was asked for. */
+  addressUnavailable: 101,
+  /** Ours: the MAC that was asked for is in use on this node. */
+  macUnavailable: 102,
   internal: 999,
 } as const;
 
@@ -67,9 +71,17 @@ export interface PreviousResult {
     readonly mtu: number | undefined;
     readonly sandbox: string | undefined;
   }[];
-  /** Addresses as text with their prefix length. */
-  readonly addresses: readonly string[];
+  /** `address` with its prefix length. */
+  readonly ips: readonly { readonly address: string; readonly gateway: string | undefined }[];
+  /** `table`: undefined = the main one. */
+  readonly routes: readonly {
+    readonly dst: string;
+    readonly gw: string | undefined;
+    readonly table: number | undefined;
+  }[];
 }
+
+export type Fields = Readonly<Record<string, unknown>>;
 
 export interface NetworkConfig {
   readonly cniVersion: CniVersion;
@@ -79,6 +91,8 @@ export interface NetworkConfig {
   readonly previousResult: PreviousResult | undefined;
   /** GC: the attachments to keep. Undefined when the configuration does not list any, which is not an empty list. */
   readonly validAttachments: readonly CniAttachment[] | undefined;
+  /** As it was given. */
+  readonly fields: Fields;
 }
 
 export type ConfigRefusal =
@@ -93,7 +107,7 @@ export type ConfigRefusal =
 const CONFIG_ERRORS: { readonly [Reason in ConfigRefusal]: CniError } = {
   'not-an-object': {
     code: CNI_CODE.undecodable,
-    msg: 'The network configuration on stdin is not a JSON object',
+    msg: 'The network configuration on stdin is not a JSON object, or is nested more than 100 levels deep',
   },
   'version-unsupported': {
     code: CNI_CODE.incompatibleVersion,
@@ -123,9 +137,7 @@ const CONFIG_ERRORS: { readonly [Reason in ConfigRefusal]: CniError } = {
 
 export const configError = (reason: ConfigRefusal): CniError => CONFIG_ERRORS[reason];
 
-type Fields = Readonly<Record<string, unknown>>;
-
-const isObject = (value: unknown): value is Fields =>
+export const isObject = (value: unknown): value is Fields =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 const isOptionalString = (value: unknown): value is string | undefined =>
@@ -141,7 +153,7 @@ export function decodeNetworkConfig(value: unknown): Decoded<NetworkConfig, Conf
   if (!isCniVersion(cniVersion)) return refused('version-unsupported');
   if (typeof name !== 'string' || !/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name))
     return refused('name-malformed');
-  if (typeof type !== 'string' || type === '' || /[/\\]/.test(type)) return refused('type-malformed');
+  if (typeof type !== 'string' || type === '' || /[/\\\0]/.test(type)) return refused('type-malformed');
   const dns = decodeDns(value['dns']);
   if (dns === undefined) return refused('dns-malformed');
   const previousResult = value['prevResult'] === undefined ? undefined : decodeResult(value['prevResult']);
@@ -154,7 +166,7 @@ export function decodeNetworkConfig(value: unknown): Decoded<NetworkConfig, Conf
   // libcni writes null for an empty list (a nil slice of Go).
   const validAttachments = isListed ? decodeAttachments(listed ?? []) : undefined;
   if (isListed && validAttachments === undefined) return refused('valid-attachments-malformed');
-  return decoded({ cniVersion, name, type, dns, previousResult, validAttachments });
+  return decoded({ cniVersion, name, type, dns, previousResult, validAttachments, fields: value });
 }
 
 function decodeDns(value: unknown): CniDns | undefined {
@@ -173,11 +185,28 @@ function decodeResult(value: unknown): PreviousResult | undefined {
   if (!isObject(value)) return undefined;
   const interfaces = value['interfaces'] ?? [];
   const ips = value['ips'] ?? [];
-  if (!Array.isArray(interfaces) || !Array.isArray(ips)) return undefined;
+  const routes = value['routes'] ?? [];
+  if (!Array.isArray(interfaces) || !Array.isArray(ips) || !Array.isArray(routes)) return undefined;
   const decodedInterfaces = interfaces.map(decodeInterface);
-  const addresses = ips.map((ip: unknown) => (isObject(ip) ? ip['address'] : undefined));
-  if (!decodedInterfaces.every((entry) => entry !== undefined) || !isStrings(addresses)) return undefined;
-  return { interfaces: decodedInterfaces, addresses };
+  const decodedIps = ips.map(decodeIp);
+  const decodedRoutes = routes.map(decodeRoute);
+  if (!decodedInterfaces.every((entry) => entry !== undefined)) return undefined;
+  if (!decodedIps.every((ip) => ip !== undefined)) return undefined;
+  if (!decodedRoutes.every((route) => route !== undefined)) return undefined;
+  return { interfaces: decodedInterfaces, ips: decodedIps, routes: decodedRoutes };
+}
+
+function decodeIp(value: unknown): PreviousResult['ips'][number] | undefined {
+  if (!isObject(value)) return undefined;
+  const { address, gateway } = value;
+  return typeof address === 'string' && isOptionalString(gateway) ? { address, gateway } : undefined;
+}
+
+function decodeRoute(value: unknown): PreviousResult['routes'][number] | undefined {
+  if (!isObject(value)) return undefined;
+  const { dst, gw, table } = value;
+  if (typeof dst !== 'string' || !isOptionalString(gw)) return undefined;
+  return { dst, gw, table: typeof table === 'number' ? table : undefined };
 }
 
 function decodeInterface(value: unknown): PreviousResult['interfaces'][number] | undefined {
@@ -207,13 +236,28 @@ export interface AttachmentResult {
   readonly mtu: number;
   readonly address: Ipv4;
   readonly gateway: Ipv4;
+  /** Table of the default route; undefined = the main one. */
+  readonly routeTable?: number | undefined;
 }
 
-/** The result of ADD in the words of `version`: "version" in `ips` until 0.4.0, "mtu" in `interfaces` from 1.1.0 on. */
-export function formatResult(version: CniVersion, result: AttachmentResult, dns: CniDns): object {
+export interface CniResult {
+  readonly cniVersion: CniVersion;
+  readonly interfaces: readonly object[];
+  readonly ips: readonly { readonly address: string; readonly gateway: string; readonly interface: number }[];
+  readonly routes: readonly object[];
+  readonly dns: CniDns;
+}
+
+/**
+ * The result of ADD in the words of `version`: "version" in `ips` until 0.4.0, "mtu" in `interfaces` and "table" in `routes` from
+ * 1.1.0 on; a route of another table than the main one cannot be told before.
+ */
+export function formatResult(version: CniVersion, result: AttachmentResult, dns: CniDns): CniResult {
   const mtu = version === '1.1.0' ? { mtu: result.mtu } : {};
   const family = version === '0.3.1' || version === '0.4.0' ? { version: '4' } : {};
-  const { host, pod } = result;
+  const { host, pod, routeTable } = result;
+  const table = routeTable === undefined ? {} : { table: routeTable };
+  const route = { dst: '0.0.0.0/0', gw: formatIpv4(result.gateway), ...table };
   return {
     cniVersion: version,
     interfaces: [
@@ -228,7 +272,7 @@ export function formatResult(version: CniVersion, result: AttachmentResult, dns:
         interface: 1,
       },
     ],
-    routes: [{ dst: '0.0.0.0/0', gw: formatIpv4(result.gateway) }],
+    routes: routeTable === undefined || version === '1.1.0' ? [route] : [],
     dns,
   };
 }

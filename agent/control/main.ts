@@ -6,9 +6,11 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 import { type Ipv4, formatCidr, formatIpv4 } from '../../proto/address.ts';
 import { PROBE_INTERVAL_MS } from '../../proto/probe.ts';
+import { userAgent } from '../kube/api-client.ts';
 import type { ApiEndpoint } from '../kube/api-endpoint.ts';
 import { systemClock } from '../kube/clock.ts';
 import { openClusterEndpoint } from '../kube/endpoint-config.ts';
+import { createHttpClient } from '../kube/http.ts';
 import { sendText } from '../linux/channel.ts';
 import { OperationError } from '../operation-error.ts';
 import { anotherAgentServes, requireUsableNode } from '../preflight.ts';
@@ -153,7 +155,8 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     clock,
     random,
     log,
-    endpoint,
+    connect: async ({ observe }) =>
+      createHttpClient({ endpoint: await endpoint(), userAgent: userAgent(VERSION), observe }),
     requested: (request) => observation.counters.apiRequest(request),
     relisted: (resource) => observation.counters.apiRelisted(resource),
     changed() {
@@ -252,6 +255,7 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
       gateway: () => upkeep.gateway(),
       mtu: () => mtu,
       blocked: () => upkeep.blocked() ?? rangeConflict(),
+      limited: () => (isDown(settings.runDirectory, 'dataplane') ? NO_DATAPLANE : undefined),
     },
     log,
     repaired: (words) => observation.repaired(words),

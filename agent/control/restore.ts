@@ -75,11 +75,27 @@ export async function openPool(options: {
   if (pool.voided > 0) {
     log.info('allocations_voided', `The node rebooted: ${pool.voided} earlier allocations are void`);
   }
-  const found = kernelAttachments(options.links);
+  await restoreAllocations({ pool, found: kernelAttachments(options.links), isMissing, log });
+  return pool;
+}
+
+/** Holds what the log gave against what the kernel has. */
+export async function restoreAllocations({
+  pool,
+  found,
+  isMissing,
+  log,
+}: {
+  readonly pool: Pick<LoggedAddressPool, 'rebuildReason' | 'rebuild' | 'find' | 'list'>;
+  readonly found: readonly KernelAttachment[];
+  /** There never was a log. */
+  readonly isMissing: boolean;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}): Promise<void> {
   if (isMissing && found.length === 0) {
     log.info('allocations_loaded', 'First start on this node: there is no allocation log yet');
     await pool.rebuild([]);
-    return pool;
+    return;
   }
   if (pool.rebuildReason !== undefined) {
     log[found.length > 0 ? 'warn' : 'info'](
@@ -87,7 +103,7 @@ export async function openPool(options: {
       `Took ${found.length} allocations from the kernel: ${pool.rebuildReason}`,
     );
     await pool.rebuild(found);
-    return pool;
+    return;
   }
   const unknown = unknownAttachments(found, pool);
   if (unknown.length > 0) {
@@ -98,7 +114,6 @@ export async function openPool(options: {
     );
     await pool.rebuild(unknown);
   }
-  return pool;
 }
 
 /** One line with the blocks of this node, as far as disk and kernel tell; nothing where there is none. */
@@ -141,14 +156,18 @@ function createTurn(log: Logger, waiting: () => void): () => Promise<void> {
   };
 }
 
-/** Veths without an allocation whose address nobody has: their pods run, so the log is behind. Others' addresses are leak-watch.ts's. */
+/**
+ * Veths whose pods run without the log knowing: it is behind. What it says of an address counts only where the kernel has that pod's veth too;
+ * of two veths with one address the first stays, the other is leak-watch.ts's.
+ */
 export function unknownAttachments(
   found: readonly KernelAttachment[],
   pool: Pick<LoggedAddressPool, 'find' | 'list'>,
 ): readonly KernelAttachment[] {
-  const taken = new Set(pool.list().map(({ address }) => address));
+  const isKnown = (veth: KernelAttachment): boolean => pool.find(veth)?.address === veth.address;
+  const taken = new Set(found.filter(isKnown).map(({ address }) => address));
   return found.filter((veth) => {
-    if (pool.find(veth) !== undefined || taken.has(veth.address)) return false;
+    if (taken.has(veth.address)) return false;
     taken.add(veth.address);
     return true;
   });

@@ -15,6 +15,9 @@ export interface AllocationRequest extends Attachment {
   readonly netnsInode: number;
   readonly hostInterface: string;
   readonly podName?: string;
+  readonly network?: string;
+  /** This one and no other. */
+  readonly address?: Ipv4;
 }
 
 /** An attachment as the kernel tells it (alias of the host's veth). */
@@ -24,7 +27,7 @@ export interface KernelAttachment extends Attachment {
 }
 
 export interface AddressPool {
-  /** Durable (fdatasync) when it resolves. Throws OperationError: ALREADY_ALLOCATED, POOL_EXHAUSTED, NO_BLOCK (none claimed yet), LOG_UNWRITABLE. */
+  /** Durable (fdatasync) when it resolves. Throws OperationError: ALREADY_ALLOCATED, POOL_EXHAUSTED, NO_BLOCK (none claimed yet), LOG_UNWRITABLE; for an address that was asked for ADDRESS_NOT_HERE, ADDRESS_IN_USE. */
   allocate(request: AllocationRequest): Promise<Allocation>;
   /** Idempotent; the freed address goes to the back of the queue. Never fails: where the log cannot be written it is free all the same. */
   release(attachment: Attachment): Promise<Allocation | undefined>;
@@ -116,7 +119,7 @@ class Pool implements LoggedAddressPool {
 
   async allocate(request: AllocationRequest): Promise<Allocation> {
     const taken = this.#takeFor(request);
-    const { containerId, interfaceName, netnsInode, hostInterface, podName } = request;
+    const { containerId, interfaceName, netnsInode, hostInterface, podName, network } = request;
     const allocation: Allocation = {
       containerId,
       interfaceName,
@@ -125,6 +128,7 @@ class Pool implements LoggedAddressPool {
       address: taken.address,
       sequence: this.#records.sequence + 1,
       ...(podName === undefined ? {} : { podName }),
+      ...(network === undefined ? {} : { network }),
     };
     const entry = { kind: 'allocate', ...allocation } as const;
     const refusal = this.#records.apply(entry);
@@ -271,11 +275,29 @@ class Pool implements LoggedAddressPool {
         },
       );
     }
+    if (request.address !== undefined) return this.#takeThis(request.address);
     const taken = this.#queue.take(this.#clock());
     if (taken === undefined) {
       throw new OperationError(
         `Cannot allocate an address: all ${total} of this node's ${blocks} blocks are in use (${used} pods) and no further block was claimed; see /status/ipam`,
         { code: 'POOL_EXHAUSTED', context: { blocks, total, used } },
+      );
+    }
+    return taken;
+  }
+
+  #takeThis(address: Ipv4): FreeAddress {
+    if (!this.#queue.has(address)) {
+      throw new OperationError(
+        `Cannot allocate address ${formatIpv4(address)}: it is no pod address of this node's blocks; ask for one of those that /status/ipam shows, or for none`,
+        { code: 'ADDRESS_NOT_HERE', context: { address: formatIpv4(address) } },
+      );
+    }
+    const taken = this.#queue.takeThis(address);
+    if (taken === undefined) {
+      throw new OperationError(
+        `Cannot allocate address ${formatIpv4(address)}: another pod of this node has it; ask for another, or for none`,
+        { code: 'ADDRESS_IN_USE', context: { address: formatIpv4(address) } },
       );
     }
     return taken;

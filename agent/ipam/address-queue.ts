@@ -94,14 +94,28 @@ export class AddressQueue {
     return chosen?.free.shift();
   }
 
+  /** This very address, also while it rests; undefined when it is not free, or not of our blocks. */
+  takeThis(address: Ipv4): FreeAddress | undefined {
+    const queue = this.#queueOf(address);
+    const at = queue?.free.findIndex((free) => free.address === address) ?? -1;
+    return at < 0 ? undefined : queue?.free.splice(at, 1)[0];
+  }
+
+  /** Whether the address is one that pods of this node can have. */
+  has(address: Ipv4): boolean {
+    return this.#queueOf(address) !== undefined;
+  }
+
   /** A used address is free again: to the back. Ignored when its block is not among ours any more. */
   give(address: Ipv4, nowMs: number): void {
     this.#queueWithout(address)?.free.push({ address, freedAtMs: nowMs });
   }
 
-  /** What `take` gave and was not used after all: to the front. */
+  /** What was taken and was not used after all: before all that were freed no earlier. */
   putBack(taken: FreeAddress): void {
-    this.#queueWithout(taken.address)?.free.unshift(taken);
+    const free = this.#queueWithout(taken.address)?.free;
+    const at = free?.findIndex(({ freedAtMs }) => freedAtMs >= taken.freedAtMs) ?? 0;
+    free?.splice(at < 0 ? free.length : at, 0, taken);
   }
 
   /** Moves a free address to the back as if it were freed now; for what a log says was used lately. */

@@ -17,6 +17,8 @@ export interface Allocation extends Attachment {
   readonly sequence: number;
   readonly hostInterface: string;
   readonly podName?: string;
+  /** The CNI network's name; undefined = not known (taken over from the kernel). */
+  readonly network?: string;
 }
 
 export type RecordRefusal = 'no_boot' | 'address_in_use' | 'attachment_in_use';

@@ -23,6 +23,8 @@ export interface AllocateEntry {
   readonly address: Ipv4;
   readonly hostInterface: string;
   readonly podName?: string;
+  /** The CNI network's name. */
+  readonly network?: string;
 }
 
 /** `allocation` is the sequence of the allocation that ends: a late entry cannot free what was given out again. */
@@ -144,6 +146,7 @@ function fromFields(value: unknown): LogEntry | undefined {
           address: parseIpv4(text('address')),
           hostInterface: text('hostInterface'),
           ...(fields['podName'] === undefined ? {} : { podName: text('podName') }),
+          ...(fields['network'] === undefined ? {} : { network: text('network') }),
         };
       case 'release':
         return {

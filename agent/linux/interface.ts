@@ -30,6 +30,14 @@ import {
   RTM_NEWADDR,
   RTM_NEWROUTE,
 } from '../../proto/rtnetlink-route.ts';
+import {
+  addSourceRule,
+  decodeSourceRule,
+  deleteSourceRule,
+  dumpRules,
+  RTM_NEWRULE,
+  type SourceRule,
+} from '../../proto/rtnetlink-rule.ts';
 import type { Decoded } from '../../proto/decoded.ts';
 import type { NetlinkMessage } from '../../proto/netlink.ts';
 import { codeOf } from '../operation-error.ts';
@@ -143,6 +151,27 @@ export const listRoutes = (netlink: NetlinkSocket): readonly Route[] =>
 export const setRoute = (netlink: NetlinkSocket, route: Route): void => {
   netlink.request(replaceRoute(route), `set route "${formatCidr(route.destination)}"`);
 };
+
+/** Packets from the address look in the table first. Nothing happens when the rule is there already. */
+export function setSourceRule(netlink: NetlinkSocket, rule: SourceRule): void {
+  try {
+    netlink.request(addSourceRule(rule), `set the rule of source ${formatIpv4(rule.source)}`);
+  } catch (error) {
+    if (codeOf(error) !== 'EEXIST') throw error;
+  }
+}
+
+/** Nothing happens when it is gone already. */
+export function dropSourceRule(netlink: NetlinkSocket, rule: SourceRule): void {
+  try {
+    netlink.request(deleteSourceRule(rule), `delete the rule of source ${formatIpv4(rule.source)}`);
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+  }
+}
+
+export const listSourceRules = (netlink: NetlinkSocket): readonly SourceRule[] =>
+  values(netlink.dump(dumpRules(), 'list the IPv4 rules'), RTM_NEWRULE, decodeSourceRule);
 
 /** Nothing happens when it is gone already. */
 export function dropRoute(netlink: NetlinkSocket, route: Route): void {

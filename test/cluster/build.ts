@@ -27,29 +27,35 @@ export function optionalProgram(wanted: string): string {
 }
 
 /** Compiles what is missing of the cluster's programs, and of the optional ones that are named. Throws with the compiler's message. */
-export async function buildPrograms(more: readonly string[] = []): Promise<void> {
+export const buildPrograms = (more: readonly string[] = []): Promise<void> => build(PROGRAMS, more);
+
+/** As buildPrograms, for tests that need no cluster. */
+export const buildOptionalPrograms = (names: readonly string[]): Promise<void> => build([], names);
+
+async function build(programs: readonly Program[], more: readonly string[]): Promise<void> {
   const folder = programFolder();
   const wanted = [
-    ...PROGRAMS.map((program) => ({ program, path: join(folder, program.name) })),
+    ...programs.map((program) => ({ program, path: join(folder, program.name) })),
     ...OPTIONAL_PROGRAMS.filter(({ name }) => more.includes(name)).map((program) => ({
       program,
       path: optionalProgram(program.name),
     })),
   ];
   const missing = (): typeof wanted => wanted.filter(({ path }) => !existsSync(path));
-  if (existsSync(join(folder, BUSYBOX)) && missing().length === 0) return;
+  const hasBusybox = programs.length === 0 || existsSync(join(folder, BUSYBOX));
+  if (hasBusybox && missing().length === 0) return;
   await whileLocked(async () => {
     mkdirSync(folder, { recursive: true });
-    await fetchBusybox(folder);
-    const programs = missing(); // another process may have made them meanwhile
-    if (programs.length === 0) return;
-    await checkCompilers(programs.map(({ program }) => program));
+    if (!hasBusybox) await fetchBusybox(folder);
+    const rest = missing(); // another process may have made them meanwhile
+    if (rest.length === 0) return;
+    await checkCompilers(rest.map(({ program }) => program));
     say(
-      `compiling ${programs.map(({ program }) => program.name).join(', ')} into ${cacheFolder()}; this happens once, and all of Kubernetes takes about 16 minutes on two cores if Go has none of it yet`,
+      `compiling ${rest.map(({ program }) => program.name).join(', ')} into ${cacheFolder()}; this happens once, and all of Kubernetes takes about 16 minutes on two cores if Go has none of it yet`,
     );
-    for (const [index, { program, path }] of programs.entries()) {
+    for (const [index, { program, path }] of rest.entries()) {
       const start = performance.now();
-      say(`${program.name} (${index + 1} of ${programs.length})`);
+      say(`${program.name} (${index + 1} of ${rest.length})`);
       await compile(program, path);
       say(`${program.name} compiled in ${seconds(start)} s`);
     }

@@ -90,6 +90,19 @@ export const PROGRAMS: readonly Program[] = [
 /** Compiled only for the tests that name them. */
 export const OPTIONAL_PROGRAMS: readonly Program[] = [
   { name: 'kubeconform', module: 'kubeconform', package: 'github.com/yannh/kubeconform/cmd/kubeconform' },
+  { name: 'cnitool', module: 'libcni', package: 'github.com/containernetworking/cni/cnitool' },
+  { name: 'libcni', module: 'libcni', package: '.' },
+  // What bench/attach.ts compares with.
+  {
+    name: 'bridge',
+    module: 'plugins',
+    package: 'github.com/containernetworking/plugins/plugins/main/bridge',
+  },
+  {
+    name: 'host-local',
+    module: 'plugins',
+    package: 'github.com/containernetworking/plugins/plugins/ipam/host-local',
+  },
 ];
 
 /** Changes when a pin, a source or the way of building does; the name of the folder that keeps the programs. */

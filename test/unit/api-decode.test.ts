@@ -101,6 +101,13 @@ describe('decodePeer', () => {
     test(`refuses ${title}: ${reason}`, () => refusedAs(decodePeer(value), reason));
   }
 
+  test('found by fuzzing: a kind that brings its own toString, names that the API server forbids', () => {
+    refusedAs(decodePeer({ ...peer(), kind: { toString: null, valueOf: 1 } }), 'wrong_kind');
+    refusedAs(decodePeer({ ...peer(), apiVersion: JSON.parse('{"toString":1}') as unknown }), 'wrong_kind');
+    refusedAs(decodePeer(peer({}, { name: 'Node_1' })), 'metadata');
+    refusedAs(decodePeer(peer({}, { ownerReferences: [{ ...owner, name: '' }] })), 'metadata');
+  });
+
   test('takes nothing from what objects inherit', () => {
     const spec = peer()['spec'] as Fields; // as: made above
     const inherited = JSON.parse(

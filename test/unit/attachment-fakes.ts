@@ -3,8 +3,18 @@ import { type Cidr, type Ipv4, ipv4, mac } from '../../proto/address.ts';
 import { encodeRequest } from '../../proto/shim-codec.ts';
 import { decoded } from '../../proto/decoded.ts';
 import type { NodeReadiness } from '../../agent/control/cni/attachments.ts';
-import type { PodLink, PodLinkRequest, PodLinks } from '../../agent/control/node/pod-links.ts';
-import type { AddressPool, Allocation, Attachment } from '../../agent/ipam/address-pool.ts';
+import type {
+  PodLink,
+  PodLinkInspection,
+  PodLinkRequest,
+  PodLinks,
+} from '../../agent/control/node/pod-links.ts';
+import type {
+  AddressPool,
+  Allocation,
+  AllocationRequest,
+  Attachment,
+} from '../../agent/ipam/address-pool.ts';
 import type { PodDescriptors, PodDescriptorsCheck } from '../../agent/linux/pod-descriptors.ts';
 import { OperationError } from '../../agent/operation-error.ts';
 
@@ -23,13 +33,17 @@ export class FakePool implements AddressPool {
     this.#free = Array.from({ length: size }, (_, index) => ipv4(0x0a200002 + index));
   }
 
-  async allocate(request: Omit<Allocation, 'address' | 'sequence'>): Promise<Allocation> {
+  async allocate({ address: wanted, ...request }: AllocationRequest): Promise<Allocation> {
     await Promise.resolve();
     const failure = this.failure;
     this.failure = undefined;
     if (failure !== undefined) throw failure;
     if (this.#records.has(key(request))) throw new OperationError('taken', { code: 'ALREADY_ALLOCATED' });
-    const address = this.#free.shift();
+    if (wanted !== undefined && !this.#free.includes(wanted)) {
+      throw new OperationError('not free', { code: 'ADDRESS_IN_USE' });
+    }
+    const address = wanted ?? this.#free[0];
+    this.#free = this.#free.filter((free) => free !== address);
     if (address === undefined) throw new OperationError('no address is free', { code: 'POOL_EXHAUSTED' });
     this.#sequence += 1;
     const allocation = { ...request, address, sequence: this.#sequence };
@@ -83,7 +97,7 @@ export class FakeLinks implements PodLinks {
     for (const name of hostInterfaces) this.made.delete(name);
   }
 
-  inspect(request: Omit<PodLinkRequest, 'alias'>): readonly string[] {
+  inspect(request: PodLinkInspection): readonly string[] {
     const made = this.made.get(request.hostInterface);
     if (made === undefined) return ['no link'];
     return made.mtu === request.mtu ? this.differences : [`mtu is ${made.mtu}, expected ${request.mtu}`];
@@ -111,6 +125,8 @@ export class FakeNode implements NodeReadiness {
   gateway = (): Ipv4 | undefined => this.address;
   mtu = (): number => this.bytes;
   blocked = (): string | undefined => this.reason;
+  limitation: string | undefined;
+  limited = (): string | undefined => this.limitation;
 }
 
 /** The namespace's "inode" is its descriptor's number. */

@@ -47,6 +47,7 @@ test('decodeNetworkConfig: what it must refuse, each with its reason', () => {
     [{ ...CONFIG, name: 7 }, 'name-malformed'],
     [{ ...CONFIG, type: '' }, 'type-malformed'],
     [{ ...CONFIG, type: '/bin/sh' }, 'type-malformed'],
+    [{ ...CONFIG, type: 'weft\0' }, 'type-malformed'],
     [{ ...CONFIG, dns: 'x' }, 'dns-malformed'],
     [{ ...CONFIG, dns: { nameservers: [1] } }, 'dns-malformed'],
     [{ ...CONFIG, dns: { domain: [] } }, 'dns-malformed'],
@@ -83,7 +84,7 @@ test('decodeNetworkConfig: reads back the results of every version', () => {
     const prevResult: unknown = JSON.parse(JSON.stringify(formatResult(version, RESULT, {})));
     const config = decodeNetworkConfig({ ...CONFIG, prevResult });
     assert.ok(config.ok);
-    assert.deepEqual(config.value.previousResult?.addresses, ['10.32.0.5/32']);
+    assert.deepEqual(config.value.previousResult?.ips, [{ address: '10.32.0.5/32', gateway: '10.32.0.1' }]);
     assert.equal(config.value.previousResult?.interfaces[1]?.mtu, version === '1.1.0' ? 1450 : undefined);
   }
 });
@@ -179,11 +180,20 @@ test('decodeArguments: what kubelet and podman send, and what is refused', () =>
     'IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0;K8S_POD_INFRA_CONTAINER_ID=c1;K8S_POD_UID=u';
   assert.deepEqual(decodeArguments(kubelet), {
     ok: true,
-    value: { podName: 'web-0', podNamespace: 'default', podUid: 'u' },
+    value: {
+      podName: 'web-0',
+      podNamespace: 'default',
+      podUid: 'u',
+      address: undefined,
+      mac: undefined,
+    },
   });
   assert.ok(decodeArguments('').ok);
   assert.ok(decodeArguments('IgnoreUnknown=true;FOO=a=b').ok);
-  assert.deepEqual(decodeArguments('IP=10.0.0.1'), { ok: false, reason: 'arguments-unknown' });
+  const wanted = decodeArguments('IP=10.0.0.1;MAC=0e:00:00:00:00:01');
+  assert.ok(wanted.ok);
+  assert.deepEqual([wanted.value.address, wanted.value.mac], ['10.0.0.1', '0e:00:00:00:00:01']);
+  assert.deepEqual(decodeArguments('GATEWAY=10.0.0.1'), { ok: false, reason: 'arguments-unknown' });
   assert.deepEqual(decodeArguments('IgnoreUnknown=0;FOO=1'), { ok: false, reason: 'arguments-unknown' });
   for (const text of ['FOO', '=1', 'a b=1', 'IgnoreUnknown=1;=']) {
     assert.deepEqual(decodeArguments(text), { ok: false, reason: 'arguments-malformed' }, text);

@@ -123,3 +123,18 @@ test('at start: running pods that the log does not know are taken over, unless s
     [running],
   );
 });
+
+test('at start: where the log gives an address to a pod that is gone, the running pod keeps it', async () => {
+  const { pool, allocate } = bench();
+  const { address } = await allocate('gone');
+  const other = await allocate('moved');
+  const found = (containerId: string, at: Ipv4) => ({
+    containerId,
+    interfaceName: 'eth0',
+    hostInterface: hostInterfaceOf({ containerId, interfaceName: 'eth0' }),
+    address: at,
+  });
+  const running = found('running', address);
+  const moved = found('moved', ipv4(other.address + 5)); // deleted and added again since
+  assert.deepEqual(unknownAttachments([running, moved], pool), [running, moved]);
+});

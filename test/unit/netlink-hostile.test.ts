@@ -7,6 +7,7 @@ import { decodeAcknowledgement, decodeAttributes, decodeMessages } from '../../p
 import { decodeCounter, decodeGeneration, decodeSetElements } from '../../proto/nfnetlink.ts';
 import { decodeLink } from '../../proto/rtnetlink-link.ts';
 import { decodeAddress, decodeNeighbour, decodeRoute } from '../../proto/rtnetlink-route.ts';
+import { decodeSourceRule } from '../../proto/rtnetlink-rule.ts';
 import { seededRandom, testSeed } from '../support/random.ts';
 import { CAPTURES, poisoned } from './netlink-captures.ts';
 
@@ -21,6 +22,7 @@ describe('decoders', () => {
     decodeAddress,
     decodeRoute,
     decodeNeighbour,
+    decodeSourceRule,
     decodeSetElements,
     decodeGeneration,
     decodeCounter,
@@ -63,6 +65,7 @@ describe('decoders', () => {
       decodeAddress,
       decodeRoute,
       decodeNeighbour,
+      decodeSourceRule,
       decodeSetElements,
       decodeGeneration,
       decodeCounter,

@@ -39,6 +39,7 @@ import {
   replaceNeighbour,
   type Route,
 } from '../../proto/rtnetlink-route.ts';
+import { addSourceRule, decodeSourceRule } from '../../proto/rtnetlink-rule.ts';
 import { seededRandom, testSeed } from '../support/random.ts';
 import { CAPTURES, type CaptureName, poisoned } from './netlink-captures.ts';
 
@@ -145,6 +146,23 @@ describe('decodeAddress, decodeRoute, decodeNeighbour', () => {
       permanent: true,
     };
     assert.deepEqual(valueOf(decodeNeighbour(poisoned(payloadOf(replaceNeighbour(neighbour))))), neighbour);
+  });
+
+  it('read a rule for packets from one address, and no other kind of rule', () => {
+    const rule = { source: parseIpv4('10.32.0.9'), table: 0x0a200009 };
+    const payload = payloadOf(addSourceRule(rule));
+    assert.deepEqual(valueOf(decodeSourceRule(poisoned(payload))), rule);
+    for (const [at, value] of [
+      [0, 10], // IPv6
+      [1, 8], // for a destination
+      [2, 24], // from a network
+      [7, 6], // blackhole
+    ] as const) {
+      const other = payload.slice();
+      other[at] = value;
+      const result = decodeSourceRule(poisoned(other));
+      assert.equal(result.ok ? '' : result.reason, 'other');
+    }
   });
 
   it('read a neighbour that the kernel learned', () => {

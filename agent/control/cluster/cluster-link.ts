@@ -5,10 +5,9 @@ import { formatCidr, formatIpv4, formatMac, type Cidr, type Ipv4 } from '../../.
 import { decodeAddressBlock, decodePeer } from '../../../proto/api-decode.ts';
 import { ADDRESS_BLOCKS, PEERS } from '../../../proto/api-kinds.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
-import { createClusterApi, resourcePath, userAgent } from '../../kube/api-client.ts';
+import { createClusterApi, resourcePath } from '../../kube/api-client.ts';
 import type { Clock } from '../../kube/clock.ts';
-import type { ApiEndpoint } from '../../kube/api-endpoint.ts';
-import { createHttpClient } from '../../kube/http.ts';
+import type { HttpClient, HttpClientOptions } from '../../kube/http.ts';
 import {
   type Reflector,
   type ReflectorEvents,
@@ -42,7 +41,7 @@ export interface ClusterLinkOptions {
   readonly random: () => number;
   readonly log: Logger;
   /** Reads the configuration; asked again after a failure. */
-  readonly endpoint: () => Promise<ApiEndpoint>;
+  readonly connect: (options: Required<Pick<HttpClientOptions, 'observe'>>) => Promise<HttpClient>;
   /** One API request was answered, or failed with that code. */
   readonly requested: (request: { verb: string; resource: string; code: string }) => void;
   /** A watch could not go on and its objects were listed again. */
@@ -84,7 +83,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   let loop: ReturnType<typeof startBlockClaims> | undefined;
   let reflectors: { readonly peers: Reflector; readonly blocks: Reflector } | undefined;
   let publication: ReturnType<typeof createPeerPublication> | undefined;
-  let http: ReturnType<typeof createHttpClient> | undefined;
+  let http: HttpClient | undefined;
   let api: ReturnType<typeof createClusterApi> | undefined;
   let stopped = false;
   let saidPodCidr = false;
@@ -189,14 +188,12 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   });
 
   const configure = async (): Promise<void> => {
-    const endpoint = await options.endpoint();
-    if (stopped) return;
-    http = createHttpClient({
-      endpoint,
-      userAgent: userAgent(options.version),
+    const client = await options.connect({
       observe: ({ method, path, code }) =>
         options.requested({ verb: method, resource: resourceOf(path), code }),
     });
+    if (stopped) return client.close();
+    http = client;
     api = createClusterApi({ http, decodePeer, decodeAddressBlock });
     publication = createPeerPublication({
       api,

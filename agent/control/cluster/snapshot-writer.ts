@@ -23,13 +23,15 @@ export interface SnapshotWriterOptions {
   readonly failed: (error: OperationError) => void;
   /** Least time between a save and its file. */
   readonly delayMs?: number;
+  /** Durable when it resolves; `writeSnapshot` unless told. */
+  readonly write?: (directory: string, snapshot: Snapshot) => Promise<void>;
 }
 
 const DELAY_MS = 500;
 const RETRY_MS = 30_000;
 
 export function createSnapshotWriter(options: SnapshotWriterOptions): SnapshotWriter {
-  const { directory, clock, failed, delayMs = DELAY_MS } = options;
+  const { directory, clock, failed, delayMs = DELAY_MS, write = writeSnapshot } = options;
   let pending: (() => Snapshot) | undefined;
   let cancelTimer: (() => void) | undefined;
   let writing: Promise<void> | undefined;
@@ -47,7 +49,7 @@ export function createSnapshotWriter(options: SnapshotWriterOptions): SnapshotWr
     const take = pending;
     if (take === undefined) return;
     pending = undefined;
-    writing = writeSnapshot(directory, take())
+    writing = write(directory, take())
       .catch((error: unknown) => {
         pending ??= take;
         failed(unwritable(directory, error));

@@ -2,7 +2,8 @@
 // kernel is touched and freed only after its link is gone; every acquisition has its undo on the next line.
 import { createHash } from 'node:crypto';
 
-import { type Ipv4, formatIpv4 } from '../../../proto/address.ts';
+import { type Ipv4, type Mac, formatIpv4 } from '../../../proto/address.ts';
+import { parseIpv4, parseMac } from '../../../proto/address-text.ts';
 import type { AttachmentResult, CniAttachment, PreviousResult } from '../../../proto/cni.ts';
 import type { AddressPool, Allocation } from '../../ipam/address-pool.ts';
 import type {
@@ -11,8 +12,9 @@ import type {
   PodDescriptorsRefusal,
 } from '../../linux/pod-descriptors.ts';
 import { OperationError } from '../../operation-error.ts';
-import type { AddRequest, CheckRequest, CniHandler } from './cni-server.ts';
+import type { AddRequest, CheckRequest, CniHandler, StaleRequest } from './cni-server.ts';
 import type { PodLinks } from '../node/pod-links.ts';
+import { formatAlias } from '../node/pod-ports.ts';
 import { createDetachBatch } from './detach-batch.ts';
 
 /** What the node can offer a pod now. */
@@ -23,6 +25,8 @@ export interface NodeReadiness {
   mtu(): number;
   /** Why ADD cannot be served, in words for the runtime's log; undefined when it can. */
   blocked(): string | undefined;
+  /** Why the pods that run may not reach everything, in words; undefined when nothing is known. */
+  limited(): string | undefined;
 }
 
 export interface AttachmentsOptions {
@@ -90,7 +94,15 @@ export function createAttachments({
       const hostInterface = hostInterfaceOf(attachment);
       const podName = request.podName === undefined ? {} : { podName: request.podName };
       const network = { gateway: gateway(), mtu: node.mtu() };
-      const { address } = await pool.allocate({ ...attachment, netnsInode, hostInterface, ...podName });
+      const { mac } = request.requested;
+      const { address } = await pool.allocate({
+        ...attachment,
+        netnsInode,
+        hostInterface,
+        ...podName,
+        network: request.network,
+        ...(request.requested.address === undefined ? {} : { address: request.requested.address }),
+      });
       undo.push(() => pool.release(attachment));
       const link = links.attach({
         ...request.descriptors,
@@ -98,7 +110,7 @@ export function createAttachments({
         hostInterface,
         podInterface: request.interfaceName,
         address,
-        alias: `weft:${request.containerId}:${request.interfaceName}:${formatIpv4(address)}`,
+        alias: formatAlias({ ...attachment, address, mac }),
       });
       return {
         host: { name: hostInterface, mac: link.hostMac },
@@ -106,6 +118,7 @@ export function createAttachments({
         mtu: link.mtu,
         address,
         gateway: network.gateway,
+        routeTable: link.routeTable,
       };
     } catch (error) {
       await unwind(undo, (failure) => undoFailed(attachment, failure));
@@ -133,21 +146,29 @@ export function createAttachments({
     }
     const netnsInode = inodeOf(request.descriptors);
     const recorded = compareWithRecord({ allocation, netnsInode, previousResult });
+    const onLink = gatewayAtAdd(allocation.address, previousResult) ?? gateway();
+    const podEnd = podInterfaceOf(interfaceName, previousResult);
+    const hostEnd = previousResult.interfaces.find(({ name }) => name === allocation.hostInterface);
     const inspected = links.inspect({
       ...request.descriptors,
       hostInterface: allocation.hostInterface,
       podInterface: interfaceName,
       address: allocation.address,
-      gateway: gateway(),
-      mtu: mtuAtAdd(interfaceName, previousResult) ?? node.mtu(),
+      gateway: onLink,
+      mtu: podEnd?.mtu ?? node.mtu(),
+      hostMtu: hostEnd?.mtu,
+      podMac: macOf(podEnd),
+      hostMac: macOf(hostEnd),
+      routeTable: routeTableAtAdd(onLink, previousResult),
     });
     return [...recorded, ...inspected];
   };
 
-  const stale = (valid: readonly CniAttachment[]): readonly CniAttachment[] => {
+  // What was taken over from the kernel is of an unknown network, so of no list: the leak watch sees when it ends.
+  const stale = ({ network, valid }: StaleRequest): readonly CniAttachment[] => {
     const key = ({ containerId, interfaceName }: CniAttachment): string => `${containerId}\0${interfaceName}`;
     const keep = new Set(valid.map(key));
-    return pool.list().filter((allocation) => !keep.has(key(allocation)));
+    return pool.list().filter((allocation) => allocation.network === network && !keep.has(key(allocation)));
   };
 
   // A full pool is not a reason: a runtime that hears 50 calls the whole node not ready, and its running pods are evicted.
@@ -157,7 +178,7 @@ export function createAttachments({
       ? `Cannot attach pods: ${NO_GATEWAY}`
       : undefined);
 
-  return { add, del, check, stale, blocked };
+  return { add, del, check, stale, blocked, limited: () => node.limited() };
 }
 
 const NO_GATEWAY =
@@ -205,10 +226,9 @@ function compareWithRecord({
     differences.push(`the network namespace is ${netnsInode}, ADD was done in ${allocation.netnsInode}`);
   }
   const address = `${formatIpv4(allocation.address)}/32`;
-  if (!previousResult.addresses.includes(address)) {
-    differences.push(
-      `the record has address ${address}, prevResult has ${previousResult.addresses.join(', ') || 'none'}`,
-    );
+  const addresses = previousResult.ips.map((ip) => ip.address);
+  if (!addresses.includes(address)) {
+    differences.push(`the record has address ${address}, prevResult has ${addresses.join(', ') || 'none'}`);
   }
   if (!previousResult.interfaces.some(({ name }) => name === allocation.interfaceName)) {
     differences.push(`prevResult has no interface "${allocation.interfaceName}"`);
@@ -216,6 +236,36 @@ function compareWithRecord({
   return differences;
 }
 
-/** From 1.1.0 on the result tells the MTU; it stays right for this pod when the node's setting changes. */
-const mtuAtAdd = (interfaceName: string, { interfaces }: PreviousResult): number | undefined =>
-  interfaces.find(({ name, sandbox }) => name === interfaceName && sandbox !== undefined)?.mtu;
+type PreviousInterface = PreviousResult['interfaces'][number];
+
+/** From 1.1.0 on it tells the MTU, which stays right for this pod when the node's setting changes. */
+const podInterfaceOf = (
+  interfaceName: string,
+  { interfaces }: PreviousResult,
+): PreviousInterface | undefined =>
+  interfaces.find(({ name, sandbox }) => name === interfaceName && sandbox !== undefined);
+
+/** What is no MAC address is compared with nothing. */
+const macOf = (entry: PreviousInterface | undefined): Mac | undefined => parsedBy(parseMac, entry?.mac);
+
+function parsedBy<T>(parse: (text: string) => T, text: string | undefined): T | undefined {
+  try {
+    return text === undefined ? undefined : parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A pod keeps its gateway when the node's moves to another block. */
+const gatewayAtAdd = (address: Ipv4, { ips }: PreviousResult): Ipv4 | undefined =>
+  parsedBy(parseIpv4, ips.find((ip) => ip.address === `${formatIpv4(address)}/32`)?.gateway);
+
+const MAIN_TABLE = 254;
+
+/** Undefined when the result has no default route of ours: another plugin of the chain took it away, or it could not be told. */
+function routeTableAtAdd(gateway: Ipv4, { routes }: PreviousResult): number | undefined {
+  const ours = routes.find(
+    ({ dst, gw }) => dst === '0.0.0.0/0' && (gw === undefined || gw === '' || gw === formatIpv4(gateway)),
+  );
+  return ours === undefined ? undefined : (ours.table ?? MAIN_TABLE);
+}

@@ -1,10 +1,10 @@
 // How the server words its answers: results and errors in the version of the configuration, and the CNI code of each operation error.
 import {
   CNI_CODE,
-  type CniDns,
   type CniError,
   type CniVersion,
   NEWEST_CNI_VERSION,
+  type NetworkConfig,
   formatError,
   isCniVersion,
 } from '../../../proto/cni.ts';
@@ -20,6 +20,9 @@ const CNI_CODES: Readonly<Record<string, number>> = {
   EEXIST: CNI_CODE.invalidEnvironment,
   NOT_A_POD_NAMESPACE: CNI_CODE.invalidEnvironment,
   CONTAINER_ID_TOO_LONG: CNI_CODE.invalidEnvironment,
+  ADDRESS_NOT_HERE: CNI_CODE.addressUnavailable,
+  ADDRESS_IN_USE: CNI_CODE.addressUnavailable,
+  MAC_IN_USE: CNI_CODE.macUnavailable,
   UNKNOWN_ATTACHMENT: CNI_CODE.unknownContainer,
   NOT_READY: CNI_CODE.tryAgainLater,
   NO_BRIDGE: CNI_CODE.tryAgainLater,
@@ -65,14 +68,15 @@ export const encodeAnswer = (version: CniVersion, answer: Done): Uint8Array => {
 };
 
 /** What of the configuration is repeated in the result, in bytes; the whole result must fit into a response. */
-const MAX_DNS_BYTES = MAX_RESPONSE_BYTES / 2;
+const MAX_REPEATED_BYTES = MAX_RESPONSE_BYTES / 2;
 
 /** Undefined when the result will fit. To be asked before anything is made. */
-export const refusedDns = (dns: CniDns): Failure | undefined => {
-  if (new TextEncoder().encode(JSON.stringify(dns)).length <= MAX_DNS_BYTES) return undefined;
+export const refusedSize = ({ dns, fields }: Pick<NetworkConfig, 'dns' | 'fields'>): Failure | undefined => {
+  const repeated = JSON.stringify([dns, fields['prevResult']]);
+  if (new TextEncoder().encode(repeated).length <= MAX_REPEATED_BYTES) return undefined;
   return failed({
     code: CNI_CODE.invalidConfig,
-    msg: `The network configuration's "dns" is too large: use at most ${MAX_DNS_BYTES} bytes`,
+    msg: `The network configuration's "dns" and "prevResult" are too large: use at most ${MAX_REPEATED_BYTES} bytes`,
   });
 };
 
@@ -95,9 +99,29 @@ export const unreadable = (reason: string): CniError => ({
   msg: REFUSALS[reason] ?? `The agent cannot read the request (${reason}): ${UPGRADE}`,
 });
 
-/** undefined (which no JSON text gives) for what is not JSON. */
+/** JSON.parse takes any depth, JSON.stringify ends with the stack; nothing in CNI is nested deeper than a handful. */
+const MAX_DEPTH = 100;
+
+const [QUOTE, BACKSLASH] = [0x22, 0x5c];
+const OPENING: ReadonlySet<number> = new Set([0x5b, 0x7b]);
+const CLOSING: ReadonlySet<number> = new Set([0x5d, 0x7d]);
+
+function isTooDeep(json: Uint8Array): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let at = 0; at < json.length; at++) {
+    const byte = json[at]!; // !: inside
+    if (byte === QUOTE) inString = !inString;
+    else if (inString) at += byte === BACKSLASH ? 1 : 0; // what is escaped is not looked at
+    else if (OPENING.has(byte) && ++depth > MAX_DEPTH) return true;
+    else if (CLOSING.has(byte)) depth -= 1;
+  }
+  return false;
+}
+
+/** undefined (which no JSON text gives) for what is not JSON, or nested too deep to be written again. */
 export function parseJson(bytes: Uint8Array): unknown {
-  const text = decodeText(bytes);
+  const text = isTooDeep(bytes) ? undefined : decodeText(bytes);
   if (text === undefined) return undefined;
   try {
     return JSON.parse(text);

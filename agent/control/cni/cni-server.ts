@@ -16,6 +16,8 @@ import {
   versionHasCommand,
 } from '../../../proto/cni.ts';
 import { type CniInvocation, decodeEnvironment, environmentError } from '../../../proto/cni-environment.ts';
+import { chainResult } from '../../../proto/cni-chain.ts';
+import { type RequestedIdentity, decodeRequested } from '../../../proto/cni-requested.ts';
 import { type Decoded, decoded, refused } from '../../../proto/decoded.ts';
 import { NETLINK_DESCRIPTOR, NETNS_DESCRIPTOR, decodeRequest } from '../../../proto/shim-codec.ts';
 import type { PodDescriptors } from '../../linux/pod-descriptors.ts';
@@ -27,7 +29,7 @@ import {
   failed,
   failedBy,
   parseJson,
-  refusedDns,
+  refusedSize,
   unreadable,
   versionOf,
 } from './cni-answer.ts';
@@ -39,6 +41,15 @@ export interface AddRequest extends CniAttachment {
   readonly descriptors: PodDescriptors;
   /** namespace/name, where the runtime told. */
   readonly podName: string | undefined;
+  /** The network's name. */
+  readonly network: string;
+  readonly requested: RequestedIdentity;
+}
+
+/** GC: what is to stay of a network. */
+export interface StaleRequest {
+  readonly network: string;
+  readonly valid: readonly CniAttachment[];
 }
 
 export interface CheckRequest extends CniAttachment {
@@ -53,10 +64,12 @@ export interface CniHandler {
   del(attachment: CniAttachment): Promise<AttachmentFacts | undefined>;
   /** What differs from the record and the previous result, in words. */
   check(request: CheckRequest): Promise<readonly string[]>;
-  /** Known attachments that are not among `valid`. */
-  stale(valid: readonly CniAttachment[]): readonly CniAttachment[];
+  /** Known attachments of the network that are not among `valid`. */
+  stale(request: StaleRequest): readonly CniAttachment[];
   /** Why an ADD could not be served now; undefined when it could. */
   blocked(): string | undefined;
+  /** Why running pods may not reach everything; undefined when nothing is known. */
+  limited(): string | undefined;
 }
 
 /** One answered request, for log and metrics. */
@@ -110,11 +123,12 @@ export function createCniServer({
   const queue = new ContainerQueue();
 
   const add = async (request: AddRequest, config: NetworkConfig): Promise<Done> => {
-    const tooLarge = refusedDns(config.dns);
+    const tooLarge = refusedSize(config);
     if (tooLarge !== undefined) return tooLarge;
     await beforeAdd?.();
     const result = await queue.run(request.containerId, () => handler.add(request));
-    return done(formatResult(config.cniVersion, result, config.dns), {
+    const own = formatResult(config.cniVersion, result, config.dns);
+    return done(chainResult(config.fields['prevResult'], own), {
       address: result.address,
       hostInterface: result.host.name,
     });
@@ -135,9 +149,9 @@ export function createCniServer({
 
   // All removals are queued in the same turn as the list is made: an ADD that comes later waits behind them. A container that has an
   // operation under way is no garbage, whatever the list says.
-  const collectGarbage = async (valid: readonly CniAttachment[]): Promise<Done> => {
+  const collectGarbage = async (request: StaleRequest): Promise<Done> => {
     const stale = handler
-      .stale(valid)
+      .stale(request)
       .filter(({ containerId }) => !arrivals.isBusy(containerId) && !queue.isBusy(containerId));
     const results = await Promise.allSettled(stale.map(remove));
     const failures = results.flatMap((result) =>
@@ -152,6 +166,8 @@ export function createCniServer({
   };
 
   const status = (): Done => {
+    const limited = handler.limited();
+    if (limited !== undefined) return failed({ code: CNI_CODE.limitedConnectivity, msg: limited });
     const reason = handler.blocked();
     return reason === undefined ? done() : failed({ code: CNI_CODE.notAvailable, msg: reason });
   };
@@ -159,8 +175,12 @@ export function createCniServer({
   const dispatch = async (request: Understood): Promise<Done> => {
     const { invocation, config } = request;
     switch (invocation.command) {
-      case 'ADD':
-        return await add({ ...invocation, ...request.pod, podName: podName(invocation) }, config);
+      case 'ADD': {
+        const requested = decodeRequested(config.fields, invocation.args);
+        if (!requested.ok) return failed(requested.error);
+        const wanted = { network: config.name, requested: requested.value };
+        return await add({ ...invocation, ...request.pod, ...wanted, podName: podName(invocation) }, config);
+      }
       case 'CHECK':
         if (config.previousResult === undefined) {
           return failed({
@@ -170,13 +190,9 @@ export function createCniServer({
         }
         return await check({ ...invocation, ...request.pod, previousResult: config.previousResult });
       case 'GC':
-        if (config.validAttachments === undefined) {
-          return failed({
-            code: CNI_CODE.invalidConfig,
-            msg: 'The network configuration has no "cni.dev/valid-attachments": GC requires the list of attachments to keep',
-          });
-        }
-        return await collectGarbage(config.validAttachments);
+        // Required, but cnitool gives none: then nothing is known to be stale. It is not an empty list, which would cost every pod its network.
+        if (config.validAttachments === undefined) return done();
+        return await collectGarbage({ network: config.name, valid: config.validAttachments });
       case 'STATUS':
         return status();
       case 'DEL':

@@ -1,7 +1,7 @@
 // A pod's link: a veth whose host end is a port of the bridge, whose other end is the pod's interface with its address as /32, an on-link
 // route to the gateway and a default route. The pod's side goes through a netlink socket that the shim opened in the pod's namespace.
 // Synchronous, raw rtnetlink. Attach is a recipe: every acquisition registers its undo on the next line.
-import { type Ipv4, formatIpv4, ipv4, type Mac } from '../../../proto/address.ts';
+import { type Ipv4, formatIpv4, formatMac, ipv4, type Mac } from '../../../proto/address.ts';
 import { invariant } from '../../../proto/invariant.ts';
 import type { Link } from '../../../proto/rtnetlink-link.ts';
 import { deleteGroup, moveToGroup } from '../../../proto/rtnetlink-link-group.ts';
@@ -14,15 +14,19 @@ import {
   RTPROT_BOOT,
 } from '../../../proto/rtnetlink-route.ts';
 import {
+  dropSourceRule,
   findLink,
   forgetNeighbour,
   giveAddress,
   listAddresses,
+  listLinks,
   listRoutes,
+  listSourceRules,
   makeVeth,
   removeLink,
   setLink,
   setRoute,
+  setSourceRule,
 } from '../../linux/interface.ts';
 import {
   adoptRouteNetlink,
@@ -32,7 +36,14 @@ import {
 } from '../../linux/netlink-socket.ts';
 import { codeOf, OperationError } from '../../operation-error.ts';
 import { openPodGuard, type PodGuard } from './pod-guard.ts';
-import { addressOfAlias, hostMacOf, listPodPorts, POD_PORT_PREFIX, podMacOf } from './pod-ports.ts';
+import {
+  addressOfAlias,
+  hostMacOf,
+  listPodPorts,
+  POD_PORT_PREFIX,
+  podMacOf,
+  requestedMacOf,
+} from './pod-ports.ts';
 import { BRIDGE } from './range-conflicts.ts';
 
 /** Group of interfaces that are to be deleted in the same turn; no other program's by its look ("WEFT"). */
@@ -52,20 +63,33 @@ export interface PodLinkRequest {
   readonly address: Ipv4;
   readonly gateway: Ipv4;
   readonly mtu: number;
-  /** "weft:<containerId>:<ifname>:<address>", on the host's end: the record that the kernel keeps. */
+  /** "weft:<containerId>:<ifname>:<address>" (pod-ports.ts), on the host's end: the record that the kernel keeps. */
   readonly alias: string;
+}
+
+export interface PodLinkInspection extends Omit<PodLinkRequest, 'alias'> {
+  /** As ADD told them; undefined: not compared. */
+  readonly hostMac?: Mac | undefined;
+  readonly podMac?: Mac | undefined;
+  /** Where it is another than `mtu`, the pod's: a later plugin of the chain may have changed that. */
+  readonly hostMtu?: number | undefined;
+  /** Table with the pod's routes: the main one unless told; undefined: they are not compared. */
+  readonly routeTable?: number | undefined;
 }
 
 export interface PodLink {
   readonly hostMac: Mac;
   readonly podMac: Mac;
   readonly mtu: number;
+  /** Table with the routes; undefined = the main one. */
+  readonly routeTable?: number | undefined;
 }
 
 export interface PodLinks {
   /**
    * Everything or nothing: on failure what was made is undone. Throws OperationError: an errno name; EEXIST when the pod already has the interface,
-   * or the host's end exists; NO_BRIDGE; ENOENT when the anti-spoof set is missing; BAD_DESCRIPTOR.
+   * or the host's end exists; NO_BRIDGE; ENOENT when the anti-spoof set is missing; BAD_DESCRIPTOR; MAC_IN_USE. A default route that the
+   * pod has by another interface stays: this one's routes go to a table of their own then, for packets from its address.
    */
   attach(request: PodLinkRequest): PodLink;
   /** Idempotent, works with the namespace gone; removes the veth and the anti-spoof element. False when there was nothing. */
@@ -73,7 +97,7 @@ export interface PodLinks {
   /** As detach, for several in about the time of one. Throws when one of them cannot be removed; others may be gone then. */
   detachAll(hostInterfaces: readonly string[]): void;
   /** CHECK: what differs from the record, in words; empty = as it should be. */
-  inspect(request: Omit<PodLinkRequest, 'alias'>): readonly string[];
+  inspect(request: PodLinkInspection): readonly string[];
   /** Whether the interface is there, with or without its alias. */
   has(hostInterface: string): boolean;
   /** Host veths of ours by alias, for rebuilding. */
@@ -91,10 +115,16 @@ function unlessGone(request: () => unknown): boolean {
   }
 }
 
+interface RouteFacts {
+  readonly index: number;
+  readonly gateway: Ipv4;
+  readonly table: number;
+}
+
 /** What only one pod's link has: routes through it. */
-function podRoutes(index: number, gateway: Ipv4): readonly Route[] {
+function podRoutes({ index, gateway, table }: RouteFacts): readonly Route[] {
   const common = {
-    table: RT_TABLE_MAIN,
+    table,
     protocol: RTPROT_BOOT,
     type: RTN_UNICAST,
     index,
@@ -127,6 +157,28 @@ function requireBridge(route: NetlinkSocket): Link {
     `Cannot attach a pod: bridge "${BRIDGE}" is missing; the agent restores it, try again`,
     { code: 'NO_BRIDGE' },
   );
+}
+
+/** The bridge would not know which port to send to. */
+function refuseMacInUse(route: NetlinkSocket, { guard, alias }: { guard: PodGuard; alias: string }): void {
+  const mac = requestedMacOf(alias);
+  if (mac === undefined) return;
+  const isTaken =
+    guard.list().some((element) => element.mac === mac) ||
+    listLinks(route).some(({ address }) => address === mac);
+  if (!isTaken) return;
+  throw new OperationError(
+    `Cannot give the pod MAC address ${formatMac(mac)}: another interface of this node has it; ask for another`,
+    { code: 'MAC_IN_USE', context: { mac: formatMac(mac) } },
+  );
+}
+
+/** DEL takes the interface with its routes, and leaves the rule in the pod's namespace, where it finds nothing. */
+function dropForgottenRules(pod: NetlinkSocket): void {
+  const addresses = new Set(listAddresses(pod).map(({ address }) => address));
+  for (const rule of listSourceRules(pod)) {
+    if (rule.table === rule.source && !addresses.has(rule.source)) dropSourceRule(pod, rule);
+  }
 }
 
 /** By this name the anti-spoof rules know a pod's port. */
@@ -163,7 +215,11 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
     return link;
   }
 
-  function configurePod(pod: NetlinkSocket, { podInterface, address, gateway }: PodLinkRequest): void {
+  /** Answers the table of the routes; undefined = the main one. */
+  function configurePod(
+    pod: NetlinkSocket,
+    { podInterface, address, gateway }: PodLinkRequest,
+  ): number | undefined {
     setLink(pod, 'lo', { up: true });
     const link = findLink(pod, podInterface);
     if (link === undefined) {
@@ -175,7 +231,17 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
     if (link.ipv6Addresses === true) setLink(pod, podInterface, { ipv6Addresses: false });
     giveAddress(pod, { index: link.index, address, prefixLength: 32, scope: RT_SCOPE_UNIVERSE });
     setLink(pod, podInterface, { up: true });
-    for (const item of podRoutes(link.index, gateway)) setRoute(pod, item);
+    const hasDefault = listRoutes(pod).some(
+      ({ destination, table, index }) =>
+        destination.prefixLength === 0 && table === RT_TABLE_MAIN && index !== link.index,
+    );
+    // The address is a table's number that nothing else in the pod has.
+    const table = hasDefault ? address : RT_TABLE_MAIN;
+    for (const item of podRoutes({ index: link.index, gateway, table })) setRoute(pod, item);
+    if (!hasDefault) return undefined;
+    dropForgottenRules(pod);
+    setSourceRule(pod, { source: address, table });
+    return table;
   }
 
   return {
@@ -190,6 +256,7 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
       try {
         const pod = adopt(netlinkFd);
         const bridge = requireBridge(route);
+        refuseMacInUse(route, { guard, alias });
         const link = makePair(request, bridge);
         undo.push(() => removeLink(route, hostInterface));
         setLink(route, hostInterface, {
@@ -202,8 +269,7 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
         // The address's last pod had another MAC: what the node has learned of it would swallow this pod's packets for seconds.
         forgetNeighbour(route, { index: bridge.index, address });
         setLink(route, hostInterface, { up: true });
-        configurePod(pod, request);
-        return link;
+        return { ...link, routeTable: configurePod(pod, request) };
       } catch (error) {
         for (const step of undo.toReversed()) {
           try {
@@ -235,16 +301,24 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
       guard.removeAll(new Set(hostInterfaces));
     },
 
-    inspect({ netlinkFd, hostInterface, podInterface, address, gateway, mtu }) {
+    inspect(request) {
+      const { netlinkFd, hostInterface, podInterface, address, gateway, mtu } = request;
       const words: string[] = [];
       const expect = (condition: boolean, otherwise: string): void => {
         if (!condition) words.push(otherwise);
+      };
+      const expectMac = ({ name, address: actual }: Link, wanted: Mac | undefined): void => {
+        if (wanted === undefined || actual === wanted) return;
+        const has = actual === undefined ? 'none' : formatMac(actual);
+        words.push(`interface "${name}" has MAC ${has}, not ${formatMac(wanted)}`);
       };
       const bridge = findLink(route, BRIDGE);
       const host = findLink(route, hostInterface);
       if (host === undefined) return [`host interface "${hostInterface}" is missing`];
       expect(host.up, `host interface "${hostInterface}" is down`);
-      expect(host.mtu === mtu, `host interface "${hostInterface}" has MTU ${host.mtu}, not ${mtu}`);
+      const hostMtu = request.hostMtu ?? mtu;
+      expect(host.mtu === hostMtu, `host interface "${hostInterface}" has MTU ${host.mtu}, not ${hostMtu}`);
+      expectMac(host, request.hostMac);
       expect(
         bridge !== undefined && host.master === bridge.index,
         `host interface "${hostInterface}" is no port of bridge "${BRIDGE}"`,
@@ -260,12 +334,15 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
       );
       expect(link.up, `pod interface "${podInterface}" is down`);
       expect(link.mtu === mtu, `pod interface "${podInterface}" has MTU ${link.mtu}, not ${mtu}`);
+      expectMac(link, request.podMac);
       expect(
         listAddresses(pod).some((item) => item.index === link.index && item.address === address),
         `pod interface "${podInterface}" lacks address ${formatIpv4(address)}`,
       );
-      const routes = listRoutes(pod).filter((item) => item.index === link.index);
-      for (const wanted of podRoutes(link.index, gateway)) {
+      const table = 'routeTable' in request ? request.routeTable : RT_TABLE_MAIN;
+      const routes = listRoutes(pod).filter((item) => item.index === link.index && item.table === table);
+      const wantedRoutes = table === undefined ? [] : podRoutes({ index: link.index, gateway, table });
+      for (const wanted of wantedRoutes) {
         const name = wanted.gateway === undefined ? 'to the gateway' : 'by default';
         expect(
           routes.some(
@@ -277,6 +354,12 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
           `the pod's route ${name} (${formatIpv4(gateway)}) is missing`,
         );
       }
+      expect(
+        table === undefined ||
+          table === RT_TABLE_MAIN ||
+          listSourceRules(pod).some((rule) => rule.source === address && rule.table === table),
+        `the pod's rule for packets from ${formatIpv4(address)} is missing`,
+      );
       expect(
         guard
           .list()
