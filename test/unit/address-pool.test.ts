@@ -2,13 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { type LoggedAddressPool, createAddressPool } from '../../agent/ipam/address-pool.ts';
-import { AllocationRecords } from '../../agent/ipam/allocation-records.ts';
 import { type LogStorage, REPLACED_UNSYNCED } from '../../agent/ipam/commit-queue.ts';
 import { type LogEntry, decodeLog, encodeLogEntry } from '../../agent/ipam/log-record.ts';
 import { OperationError } from '../../agent/operation-error.ts';
 import { formatIpv4 } from '../../proto/address.ts';
 import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
-import { randomInt, seededRandom, testSeed } from '../support/random.ts';
 
 const range = parseCidr('10.32.0.0/20');
 const blocks = [parseCidr('10.32.0.64/28'), parseCidr('10.32.0.80/28')];
@@ -284,67 +282,6 @@ test('close: what is under way is written first, later requests are refused', as
   await closed;
   assert.ok(disk.isClosed);
   await assert.rejects(pool.allocate(request(2)), coded('LOG_UNWRITABLE'));
-});
-
-test('power loss at every byte of a random history: no duplicate, no durable allocation lost', async (t) => {
-  const seed = testSeed();
-  t.diagnostic(`seed ${seed}`);
-  const random = seededRandom(seed);
-  const disk = new SimulatedDisk();
-  const { pool, time } = await freshPool(disk);
-  /** What was promised at each length of the log: allocations that resolved and whose release was not asked for. */
-  const promised = new Map<string, string>();
-  const history: { bytes: number; promised: ReadonlyMap<string, string> }[] = [];
-  const note = (): void => {
-    history.push({ bytes: disk.bytes.length, promised: new Map(promised) });
-  };
-  const running = new Set<Promise<unknown>>();
-  const run = (work: Promise<unknown>): void => {
-    running.add(work);
-    void work.finally(() => running.delete(work));
-  };
-  for (let step = 0; step < 70; step++) {
-    time.now += randomInt(random, 20_000);
-    const name = `c${randomInt(random, 24)}`;
-    const key = { ...request(name.slice(1)), containerId: name };
-    if (pool.find(key) === undefined) {
-      run(
-        pool.allocate(key).then(
-          ({ address }) => {
-            if (pool.find(key) !== undefined) promised.set(name, formatIpv4(address));
-            note();
-          },
-          (error: unknown) => assert.equal((error as OperationError).code, 'POOL_EXHAUSTED'), // as: the pool throws nothing else
-        ),
-      );
-    } else {
-      promised.delete(name); // may be lost or not from here on
-      note();
-      run(pool.release(key));
-    }
-    if (random() < 0.4) await Promise.all(running);
-  }
-  await Promise.all(running);
-
-  for (let length = 0; length <= disk.bytes.length; length++) {
-    const content = decodeLog(disk.bytes.subarray(0, length));
-    assert.equal(content.damage, undefined);
-    const records = new AllocationRecords();
-    for (const entry of content.entries) assert.equal(records.apply(entry), undefined, `length ${length}`);
-    const list = records.list();
-    assert.equal(new Set(list.map(({ address }) => address)).size, list.length, 'duplicate');
-    // Durable then, and still wanted at the next moment that is known: it must be there.
-    const at = history.findLastIndex(({ bytes }) => bytes <= length);
-    const [now, next] = [history[at]?.promised ?? new Map(), history[at + 1]?.promised ?? promised];
-    for (const [name, address] of now) {
-      if (next.get(name) !== address) continue;
-      assert.equal(
-        list.find(({ containerId }) => containerId === name)?.address,
-        parseIpv4(address),
-        `${name} lost at ${length}`,
-      );
-    }
-  }
 });
 
 const byContainer = (pool: LoggedAddressPool): readonly unknown[] =>
