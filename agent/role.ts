@@ -19,6 +19,8 @@ export interface RoleOptions {
   /** Descriptors that the child gets from 3 on; `channel` is its own end of the keeper channel. */
   readonly descriptors: (channel: number) => readonly number[];
   readonly spares: number;
+  /** Options of Node beside the usual ones. */
+  readonly nodeOptions?: readonly string[];
   /** Runs the script; this process's own Node unless told. */
   readonly program?: string;
   readonly log: Pick<Logger, 'warn' | 'error'>;
@@ -113,7 +115,8 @@ export function createRole(options: RoleOptions): Role {
     const [ours, theirs] = openChannel();
     try {
       const program = options.program ?? process.execPath;
-      const child = spawn(program, ['--disable-warning=ExperimentalWarning', options.script], {
+      const words = ['--disable-warning=ExperimentalWarning', ...(options.nodeOptions ?? []), options.script];
+      const child = spawn(program, words, {
         env: options.environment,
         stdio: ['pipe', 'inherit', 'inherit', ...options.descriptors(theirs)],
       });
