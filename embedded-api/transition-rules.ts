@@ -13,7 +13,8 @@ const field = (object: JsonObject, ...path: readonly string[]): unknown =>
 
 const RULES: Readonly<Record<string, Rule>> = {
   'self.node == oldSelf.node': (self, oldSelf) => self['node'] === oldSelf['node'],
-  'self.nodeUid == oldSelf.nodeUid': (self, oldSelf) => self['nodeUid'] === oldSelf['nodeUid'],
+  '!has(oldSelf.stateId) || (has(self.stateId) && self.stateId == oldSelf.stateId)': (self, oldSelf) =>
+    oldSelf['stateId'] === undefined || self['stateId'] === oldSelf['stateId'],
   "self.metadata.name == self.spec.cidr.replace('/', '-')": (self) =>
     field(self, 'metadata', 'name') === String(field(self, 'spec', 'cidr')).replaceAll('/', '-'),
 };

@@ -1,6 +1,7 @@
-// The two kinds that the cluster's state lives in (weft.dev/v1alpha1, cluster-scoped, owned by the Node).
-// Peer: one per node, name = node name. AddressBlock: one per claimed block, name = the CIDR with "-" for "/";
-// creating it is the claim, and the API server lets exactly one create of a name win.
+// The two kinds that the cluster's state lives in (weft.dev/v1alpha1, cluster-scoped).
+// Peer: one per node, name = node name; the Node owns it, so it goes with the Node.
+// AddressBlock: one per claimed block, name = the CIDR with "-" for "/"; creating it is the claim, and the API server lets exactly one
+// create of a name win. It outlives its Node: its addresses may be in use for longer (docs/decisions/0015).
 
 export const API_GROUP = 'weft.dev';
 export const API_VERSION = 'v1alpha1';
@@ -35,6 +36,8 @@ export interface PeerSpec {
   /** `probe`: answers peer probes (a kernel VXLAN peer has no features). */
   readonly features: readonly string[];
   readonly version: string;
+  /** State directory of the agent; two that write one Peer in turn are two machines with one node name. None: a peer without an agent. */
+  readonly stateId?: string;
   readonly publicKey?: string;
 }
 
@@ -48,7 +51,10 @@ export interface Peer {
 export interface AddressBlockSpec {
   readonly cidr: string;
   readonly node: string;
+  /** Of the Node object when the claim was made, or confirmed the last time. */
   readonly nodeUid: string;
+  /** State directory with the allocations of the block; the same in the node's Peer. None: of any. */
+  readonly stateId?: string;
 }
 
 export interface AddressBlock {

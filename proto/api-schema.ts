@@ -83,6 +83,13 @@ const NODE_UID: Schema = {
   maxLength: 128,
 };
 
+const STATE_ID: Schema = {
+  type: 'string',
+  description: 'Identity of the state directory of an agent, where the allocations of its blocks are.',
+  pattern: '^[0-9a-f]{32}$',
+  maxLength: 32,
+};
+
 const PEER_SPEC: Schema = {
   type: 'object',
   description: 'How the other nodes reach this node.',
@@ -117,6 +124,7 @@ const PEER_SPEC: Schema = {
       'x-kubernetes-list-type': 'set',
     },
     version: { type: 'string', description: 'Version of the agent.', minLength: 1, maxLength: 64 },
+    stateId: STATE_ID,
     publicKey: {
       type: 'string',
       description: 'Public key of the node, for encrypted tunnels.',
@@ -144,12 +152,13 @@ const ADDRESS_BLOCK_SPEC: Schema = {
       maxLength: 253,
     },
     nodeUid: NODE_UID,
+    stateId: STATE_ID,
   },
   'x-kubernetes-validations': [
     { rule: 'self.node == oldSelf.node', message: 'node is immutable: delete the block and claim it again' },
     {
-      rule: 'self.nodeUid == oldSelf.nodeUid',
-      message: 'nodeUid is immutable: delete the block and claim it again',
+      rule: '!has(oldSelf.stateId) || (has(self.stateId) && self.stateId == oldSelf.stateId)',
+      message: 'stateId is immutable: delete the block and claim it again',
     },
   ],
 };

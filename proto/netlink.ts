@@ -119,6 +119,8 @@ export interface NetlinkMessage {
   readonly type: number;
   readonly flags: number;
   readonly sequence: number;
+  /** Of the socket that asked for it, or whose change a notification tells of; 0: the kernel by itself. */
+  readonly portId: number;
   /** A view into what was received. */
   readonly payload: Uint8Array;
 }
@@ -136,6 +138,7 @@ export function decodeMessages(bytes: Uint8Array): Decoded<readonly NetlinkMessa
       type: view.getUint16(offset + 4, true),
       flags: view.getUint16(offset + 6, true),
       sequence: view.getUint32(offset + 8, true),
+      portId: view.getUint32(offset + 12, true),
       payload: bytes.subarray(offset + MESSAGE_HEADER_BYTES, offset + length),
     });
     offset += align4(length);

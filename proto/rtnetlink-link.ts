@@ -19,33 +19,41 @@ import {
   u32,
   u8,
 } from './netlink.ts';
+import {
+  type BridgeChange,
+  bridgeData,
+  type BridgeSettings,
+  changedSettings,
+  IFLA_INFO_DATA,
+  IFLA_INFO_KIND,
+  IFLA_LINKINFO,
+  portOf,
+  type PortSetting,
+  readBridgeSettings,
+  readPortSettings,
+} from './rtnetlink-bridge.ts';
 
 export const RTM_NEWLINK = 16;
-const RTM_DELLINK = 17;
+export const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
 
 const IFINFO_BYTES = 16;
 const IFF_UP = 1;
+const IFF_RUNNING = 0x40;
 
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
 const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
+const IFLA_PROTINFO = 12;
 const IFLA_TXQLEN = 13;
-const IFLA_LINKINFO = 18;
 const IFLA_IFALIAS = 20;
 const IFLA_AF_SPEC = 26;
 const IFLA_NET_NS_FD = 28;
 const IFLA_EXT_MASK = 29;
 const RTEXT_FILTER_SKIP_STATS = 8;
 
-const IFLA_INFO_KIND = 1;
-const IFLA_INFO_DATA = 2;
-const IFLA_INFO_SLAVE_KIND = 4;
-const IFLA_INFO_SLAVE_DATA = 5;
-const IFLA_BRPORT_MODE = 4;
-const IFLA_BR_STP_STATE = 5;
 const IFLA_TUN_TYPE = 3;
 const VETH_INFO_PEER = 1;
 
@@ -69,6 +77,8 @@ export interface Link {
   readonly index: number;
   readonly name: string;
   readonly up: boolean;
+  /** Up, and its other end too. */
+  readonly running: boolean;
   readonly mtu: number;
   readonly txQueueLength: number;
   /** Undefined for a device without an Ethernet address, such as a TUN. */
@@ -82,14 +92,16 @@ export interface Link {
   readonly kind: string | undefined;
   /** Of kind `tun`: 1 is a TUN, 2 is a TAP. */
   readonly tunType: number | undefined;
-  /** Of a bridge port. */
-  readonly hairpin: boolean | undefined;
+  /** Of a bridge port; an older kernel lacks some. */
+  readonly port: Readonly<Partial<Record<PortSetting, number>>> | undefined;
+  /** Of a bridge. */
+  readonly bridge: BridgeSettings | undefined;
   readonly inet: Readonly<Partial<Record<InetSetting, number>>>;
   /** Whether the kernel makes an IPv6 link-local address when the link goes up; undefined without IPv6. */
   readonly ipv6Addresses: boolean | undefined;
 }
 
-export interface LinkChange {
+export interface LinkChange extends BridgeChange {
   readonly up?: boolean;
   readonly mtu?: number;
   readonly txQueueLength?: number;
@@ -97,8 +109,6 @@ export interface LinkChange {
   /** Index of a bridge. */
   readonly master?: number;
   readonly alias?: string;
-  /** The link must already be a port of a bridge. */
-  readonly hairpin?: boolean;
   readonly inet?: Partial<Record<InetSetting, number>>;
   /** Only false: no link-local address, so no router solicitation either. */
   readonly ipv6Addresses?: false;
@@ -140,10 +150,7 @@ export const createBridge = ({ name, address, mtu }: BridgeToCreate): Uint8Array
       text(IFLA_IFNAME, name),
       u32(IFLA_MTU, mtu),
       raw(IFLA_ADDRESS, macBytes(address)),
-      nest(IFLA_LINKINFO, [
-        text(IFLA_INFO_KIND, 'bridge'),
-        nest(IFLA_INFO_DATA, [u32(IFLA_BR_STP_STATE, 0)]),
-      ]),
+      nest(IFLA_LINKINFO, [text(IFLA_INFO_KIND, 'bridge'), bridgeData({ spanningTree: 0 })]),
     ],
   });
 
@@ -194,16 +201,6 @@ function familySettings({ inet, ipv6Addresses }: LinkChange): Attribute[] {
   return families.length > 0 ? [nest(IFLA_AF_SPEC, families)] : [];
 }
 
-function portSettings({ hairpin }: LinkChange): Attribute[] {
-  if (hairpin === undefined) return [];
-  return [
-    nest(IFLA_LINKINFO, [
-      text(IFLA_INFO_SLAVE_KIND, 'bridge'),
-      nest(IFLA_INFO_SLAVE_DATA, [u8(IFLA_BRPORT_MODE, hairpin ? 1 : 0)]),
-    ]),
-  ];
-}
-
 /**
  * Changes an existing link. The kernel applies port settings first, then address, mtu, alias, master, up or down, queue length, and the
  * families' settings last: what must hold before the link is up goes in a message of its own.
@@ -221,11 +218,19 @@ export function changeLink(name: string, change: LinkChange): Uint8Array {
       ...(master === undefined ? [] : [u32(IFLA_MASTER, master)]),
       ...(alias === undefined ? [] : [text(IFLA_IFALIAS, alias)]),
       ...(txQueueLength === undefined ? [] : [u32(IFLA_TXQLEN, txQueueLength)]),
-      ...portSettings(change),
+      ...changedSettings(change),
       ...familySettings(change),
     ],
   });
 }
+
+export const renameLink = (index: number, name: string): Uint8Array =>
+  encodeMessage({
+    type: RTM_NEWLINK,
+    flags: NLM_F_ACK,
+    header: ifinfo(index),
+    attributes: [text(IFLA_IFNAME, name)],
+  });
 
 export const deleteLink = (name: string): Uint8Array =>
   encodeMessage({
@@ -261,7 +266,7 @@ function readInetSettings(bytes: Uint8Array): Partial<Record<InetSetting, number
   );
 }
 
-/** The payload of an RTM_NEWLINK. */
+/** The payload of an RTM_NEWLINK. A bridge's notification of a port (family AF_BRIDGE) tells only some of it. */
 export function decodeLink(payload: Uint8Array): Decoded<Link, 'truncated' | 'malformed' | 'no_name'> {
   if (payload.length < IFINFO_BYTES) return refused('truncated');
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
@@ -273,8 +278,7 @@ export function decodeLink(payload: Uint8Array): Decoded<Link, 'truncated' | 'ma
   const address = own.bytes(IFLA_ADDRESS);
   const info = own.nested(IFLA_LINKINFO);
   const kind = info?.text(IFLA_INFO_KIND);
-  const isPort = info?.text(IFLA_INFO_SLAVE_KIND) === 'bridge';
-  const hairpin = isPort ? info?.nested(IFLA_INFO_SLAVE_DATA)?.u8(IFLA_BRPORT_MODE) : undefined;
+  const port = portOf(info) ?? own.nested(IFLA_PROTINFO);
   const families = own.nested(IFLA_AF_SPEC);
   const inet = families?.nested(AF_INET)?.bytes(IFLA_INET_CONF);
   const generation = families?.nested(AF_INET6)?.u8(IFLA_INET6_ADDR_GEN_MODE);
@@ -282,6 +286,7 @@ export function decodeLink(payload: Uint8Array): Decoded<Link, 'truncated' | 'ma
     index: view.getInt32(4, true),
     name,
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
+    running: (view.getUint32(8, true) & IFF_RUNNING) !== 0,
     mtu: own.u32(IFLA_MTU) ?? 0,
     txQueueLength: own.u32(IFLA_TXQLEN) ?? 0,
     address: address?.length === 6 ? readMac(address) : undefined,
@@ -290,7 +295,8 @@ export function decodeLink(payload: Uint8Array): Decoded<Link, 'truncated' | 'ma
     alias: own.text(IFLA_IFALIAS),
     kind,
     tunType: kind === 'tun' ? info?.nested(IFLA_INFO_DATA)?.u8(IFLA_TUN_TYPE) : undefined,
-    hairpin: hairpin === undefined ? undefined : hairpin !== 0,
+    port: port === undefined ? undefined : readPortSettings(port),
+    bridge: kind === 'bridge' ? readBridgeSettings(info?.nested(IFLA_INFO_DATA)) : undefined,
     inet: inet === undefined ? {} : readInetSettings(inet),
     ipv6Addresses: generation === undefined ? undefined : generation !== IN6_ADDR_GEN_MODE_NONE,
   });

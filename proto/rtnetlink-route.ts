@@ -19,10 +19,10 @@ import {
 } from './netlink.ts';
 
 export const RTM_NEWADDR = 20;
-const RTM_DELADDR = 21;
+export const RTM_DELADDR = 21;
 const RTM_GETADDR = 22;
 export const RTM_NEWROUTE = 24;
-const RTM_DELROUTE = 25;
+export const RTM_DELROUTE = 25;
 const RTM_GETROUTE = 26;
 export const RTM_NEWNEIGH = 28;
 const RTM_DELNEIGH = 29;

@@ -12,6 +12,8 @@ import { systemClock } from '../kube/clock.ts';
 import { openClusterEndpoint } from '../kube/endpoint-config.ts';
 import { createHttpClient } from '../kube/http.ts';
 import { sendText } from '../linux/channel.ts';
+import { cpuTimeMs } from '../linux/cpu-time.ts';
+import { openReadiness } from '../linux/readiness.ts';
 import { OperationError } from '../operation-error.ts';
 import { anotherAgentServes, requireUsableNode } from '../preflight.ts';
 import { isDown } from '../role-states.ts';
@@ -25,6 +27,7 @@ import { requireFreeOfServices } from './cluster/service-ranges.ts';
 import { createConfigurationKeeper } from './cni/configuration-keeper.ts';
 import { type CniService, startCniService } from './cni/cni-service.ts';
 import { createForwardingPublisher } from './node/forwarding.ts';
+import { openNetworkWatch } from './node/network-watch.ts';
 import { openNodeNetwork } from './node/node-network.ts';
 import { createNodeUpkeep } from './node/node-upkeep.ts';
 import { createReadiness } from './status/readiness.ts';
@@ -32,6 +35,7 @@ import { createObservation } from './status/observation.ts';
 import { openPodLinks } from './node/pod-links.ts';
 import { type RefusalReport, createRefusalReport } from './refusal-report.ts';
 import { loadSnapshot, openPool, tellAllocations } from './restore.ts';
+import { openStateIdentity } from './state-identity.ts';
 import type { Snapshot } from './cluster/snapshot.ts';
 import { createSnapshotWriter } from './cluster/snapshot-writer.ts';
 import { openStatusServer } from './status/status-server.ts';
@@ -110,7 +114,8 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
   });
   opened.defer(() => pool.closed());
   const snapshot = await loadSnapshot(settings, log); // not before: another agent of the node may still have written it
-  tellAllocations({ settings, pool, snapshot, log });
+  const stateId = await openStateIdentity(settings, log);
+  tellAllocations({ settings, stateId, pool, snapshot, log });
   const peerLog = createPeerLog({ nodeName: settings.nodeName, known: snapshot?.peers, log });
   let nodeUid = snapshot?.nodeUid;
   let cni: CniService | undefined;
@@ -123,7 +128,7 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     defer: setImmediate,
     onChange: (current) => {
       peerLog.tell(current);
-      link.wake();
+      link.viewChanged();
       upkeep.changed();
       save();
     },
@@ -150,6 +155,7 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     nodeIp,
     version: VERSION,
     nodeUid,
+    stateId,
     view,
     pool,
     clock,
@@ -176,7 +182,7 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     },
   });
   opened.defer(() => link.stop());
-  poolChanged = () => link.wake();
+  poolChanged = () => link.poolChanged();
   const rangeConflict = (): string | undefined => {
     const conflict = link.serviceConflict();
     return conflict instanceof OperationError ? conflict.message : undefined;
@@ -220,7 +226,9 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
         : link.serviceConflict() === 'unknown'
           ? 'the API has not been heard yet'
           : rangeConflict(),
+    pods: () => pool.list(),
     clock,
+    cpuTimeMs,
     random,
     log,
     repaired: (words) => observation.repaired(words),
@@ -231,6 +239,15 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     },
   });
   opened.defer(() => upkeep.stop());
+  const readiness = openReadiness();
+  opened.defer(() => readiness.close());
+  const watch = openNetworkWatch({
+    readiness,
+    clock,
+    expected: () => nodeNetwork().expected(),
+    disturbed: (disturbance) => upkeep.disturbed(disturbance),
+  });
+  opened.defer(() => watch.close());
   upkeep.changed();
   const configuration = createConfigurationKeeper(settings, log);
 
@@ -251,6 +268,8 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     settings,
     pool,
     links,
+    readiness,
+    settled: link.settled,
     node: {
       gateway: () => upkeep.gateway(),
       mtu: () => mtu,

@@ -119,11 +119,12 @@ export async function restoreAllocations({
 /** One line with the blocks of this node, as far as disk and kernel tell; nothing where there is none. */
 export function tellAllocations(options: {
   settings: Pick<Settings, 'nodeName' | 'range' | 'blockPrefixLength'>;
+  stateId: string;
   pool: Pick<LoggedAddressPool, 'list'>;
   snapshot: Snapshot | undefined;
   log: Pick<Logger, 'info'>;
 }): void {
-  const { settings, snapshot } = options;
+  const { settings, snapshot, stateId } = options;
   const { range, blockPrefixLength } = settings;
   const allocations = options.pool.list();
   const used = allocations.flatMap(({ address }) => {
@@ -131,7 +132,7 @@ export function tellAllocations(options: {
     return index === undefined ? [] : [formatBlockName(blockCidr(range, blockPrefixLength, index))];
   });
   const own = (snapshot?.blocks ?? []).filter(
-    ({ spec }) => spec.node === settings.nodeName && spec.nodeUid === snapshot?.nodeUid,
+    ({ spec }) => spec.node === settings.nodeName && (spec.stateId ?? stateId) === stateId,
   );
   const blocks = [...new Set([...own.map(({ metadata }) => metadata.name), ...used])];
   if (blocks.length === 0) return;

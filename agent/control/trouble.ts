@@ -26,6 +26,13 @@ export const TROUBLES: readonly (readonly [code: string, reason: EventReason, me
   ['UNDERLAY_MISSING', 'InvalidConfiguration', "the node's address is on none of its interfaces"],
   ['ADDRESS_NOT_LOCAL', 'InvalidConfiguration', "the tunnel's port cannot be opened at the node's address"],
   ['CONFIG_INVALID', 'InvalidConfiguration', 'the configuration of the API client cannot be used'],
+  ['NODE_NAME_TWICE', 'InvalidConfiguration', 'two machines have one node name'],
+  [
+    'RANGE_EXHAUSTED',
+    'InvalidConfiguration',
+    'no address is free on the node, and no block of the range to claim',
+  ],
+  ['BLOCK_LIMIT', 'InvalidConfiguration', 'no address is free on the node, and it may hold no more blocks'],
   ['CNI_OVERRULED', 'InvalidConfiguration', "the runtime uses another network's CNI configuration"],
   ['CNI_TEMPLATE_INVALID', 'InvalidConfiguration', 'the CNI configuration to write is damaged'],
   ['TUN_MISSING', 'NetworkUnavailable', 'there is no /dev/net/tun'],

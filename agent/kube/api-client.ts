@@ -46,6 +46,8 @@ export interface ClusterApi {
   getBlock(name: string): Promise<AddressBlock>;
   /** The claim: ALREADY_EXISTS when another node (or this one, earlier) holds it. */
   createBlock(block: AddressBlock): Promise<AddressBlock>;
+  /** With the resourceVersion that it replaces; CONFLICT when somebody else was first. */
+  replaceBlock(block: AddressBlock): Promise<AddressBlock>;
   /** CONFLICT when it is not the object that was meant; NOT_FOUND when it is gone. */
   deleteBlock(name: string, precondition: DeletePrecondition): Promise<void>;
   createEvent(event: NodeEvent): Promise<void>;
@@ -135,6 +137,17 @@ export function createClusterApi(options: ClusterApiOptions): ClusterApi {
           action: `claim address block "${block.metadata.name}"`,
           method: 'POST',
           path: resourcePath(ADDRESS_BLOCKS),
+          body: block,
+        },
+        decodeAddressBlock,
+      ),
+
+    replaceBlock: (block) =>
+      call(
+        {
+          action: `confirm address block "${block.metadata.name}"`,
+          method: 'PUT',
+          path: named(ADDRESS_BLOCKS, block.metadata.name),
           body: block,
         },
         decodeAddressBlock,

@@ -12,9 +12,11 @@ import {
   type InetSetting,
   type Link,
   type LinkChange,
+  renameLink,
   RTM_NEWLINK,
   type VethToCreate,
 } from '../../proto/rtnetlink-link.ts';
+import type { BridgeSettings, PortSetting } from '../../proto/rtnetlink-bridge.ts';
 import {
   addAddress,
   decodeAddress,
@@ -74,6 +76,18 @@ export const makeBridge = (netlink: NetlinkSocket, bridge: BridgeToCreate): void
   netlink.request(createBridge(bridge), `create bridge "${bridge.name}"`);
 };
 
+/** Kernels before 6.2 rename no link that is up. */
+export function nameLink(netlink: NetlinkSocket, { index, name, up }: Link, wanted: string): void {
+  try {
+    netlink.request(renameLink(index, wanted), `rename interface "${name}" to "${wanted}"`);
+  } catch (error) {
+    if (codeOf(error) !== 'EBUSY' || !up) throw error;
+    setLink(netlink, name, { up: false });
+    netlink.request(renameLink(index, wanted), `rename interface "${name}" to "${wanted}"`);
+    setLink(netlink, wanted, { up: true });
+  }
+}
+
 export const makeVeth = (netlink: NetlinkSocket, veth: VethToCreate): void => {
   netlink.request(createVeth(veth), `create veth "${veth.near.name}" with "${veth.far.name}" in the pod`);
 };
@@ -83,13 +97,23 @@ export function changeNeeded(link: Link, wanted: LinkChange): LinkChange | undef
   const inet = Object.entries(wanted.inet ?? {}).filter(
     ([name, value]) => link.inet[name as InetSetting] !== value, // as: entries forgets the keys
   );
+  const port = Object.entries(wanted.port ?? {}).filter(([name, value]) => {
+    const present = link.port?.[name as PortSetting]; // as: entries forgets the keys
+    return present !== undefined && present !== value; // an older kernel lacks some
+  });
+  const bridge = Object.entries(wanted.bridge ?? {}).filter(
+    ([name, value]) => link.bridge?.[name as keyof BridgeSettings] !== value, // as: entries forgets the keys
+  );
   const change: LinkChange = {
     ...(wanted.up === undefined || wanted.up === link.up ? {} : { up: wanted.up }),
+    ...(wanted.master === undefined || wanted.master === link.master ? {} : { master: wanted.master }),
     ...(wanted.mtu === undefined || wanted.mtu === link.mtu ? {} : { mtu: wanted.mtu }),
     ...(wanted.address === undefined || wanted.address === link.address ? {} : { address: wanted.address }),
     ...(wanted.txQueueLength === undefined || wanted.txQueueLength === link.txQueueLength
       ? {}
       : { txQueueLength: wanted.txQueueLength }),
+    ...(port.length === 0 ? {} : { port: Object.fromEntries(port) }),
+    ...(bridge.length === 0 ? {} : { bridge: Object.fromEntries(bridge) }),
     ...(inet.length === 0 ? {} : { inet: Object.fromEntries(inet) }),
     // Without IPv6 in the kernel there is nothing to switch off.
     ...(wanted.ipv6Addresses === false && link.ipv6Addresses === true ? { ipv6Addresses: false } : {}),

@@ -47,6 +47,7 @@ const signatures = {
   setns: 'int (int, int)',
   unshare: 'int (int)',
   clock_gettime: 'int (int, pointer)',
+  getrusage: 'int (int, pointer)',
 } as const;
 
 const types: Record<string, string> = { int: 'int', int64: 'int64_t', long: 'int64_t', pointer: 'int64_t' };

@@ -29,6 +29,7 @@ const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const MSG_TRUNC = 0x20;
+const SOCKADDR_BYTES = 12;
 const EINTR = 4;
 
 const TIMEOUT_SECONDS = 5;
@@ -40,6 +41,9 @@ const SEQUENCE_LIMIT = 0x7fff_0000;
 
 // Shared by all sockets of the process: an exchange is synchronous, so no two overlap.
 let buffers: { readonly send: Region; readonly receive: Region; readonly option: Region } | undefined;
+
+/** Port ids of the sockets that this process opened, by protocol: notifications name who made a change by them. */
+const ownPorts = new Map<number, Set<number>>();
 
 // One count for all sockets: a descriptor that is adopted twice never sees an old answer as a new one.
 let sequence = 0;
@@ -76,6 +80,10 @@ export interface NetlinkSocket {
   dump(message: Uint8Array, action: string): readonly NetlinkMessage[];
   close(): void;
 }
+
+/** Whether a change that a notification of the protocol tells of was made by this process. */
+export const isOwnPort = (protocol: number, portId: number): boolean =>
+  ownPorts.get(protocol)?.has(portId) === true;
 
 /** Over a descriptor: ours, or one that was passed to us, whose namespace it then works in. It is closed only by close(). */
 function createSocket(fd: number): NetlinkSocket {
@@ -184,11 +192,34 @@ export function openNetlink(protocol: number): NetlinkSocket {
     () => `open a netlink socket of protocol ${protocol}`,
   );
   try {
-    return createSocket(fd);
+    const socket = createSocket(fd);
+    const portId = bindAnywhere(fd);
+    const ports = ownPorts.get(protocol) ?? new Set();
+    ownPorts.set(protocol, ports.add(portId));
+    return {
+      ...socket,
+      close() {
+        ports.delete(portId);
+        socket.close();
+      },
+    };
   } catch (error) {
     libc.close(fd);
     throw error;
   }
+}
+
+/** Binds a netlink socket; answers the port id that the kernel chose. Without one a socket hears no notifications. */
+export function bindAnywhere(fd: number): number {
+  const { option: name } = openBuffers();
+  name.view.setUint16(0, AF_NETLINK, true);
+  name.view.setUint16(2, 0, true);
+  name.view.setUint32(4, 0, true); // port id: any
+  name.view.setUint32(8, 0, true); // no groups
+  check(libc.bind(fd, name.address, SOCKADDR_BYTES), () => 'bind a netlink socket');
+  name.view.setInt32(12, SOCKADDR_BYTES, true);
+  check(libc.getsockname(fd, name.address, name.address + 12), () => 'read the port of a netlink socket');
+  return name.view.getUint32(4, true);
 }
 
 /**

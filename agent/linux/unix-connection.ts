@@ -74,10 +74,11 @@ export class UnixConnection {
   #received = 0;
   #length: number | undefined;
   #isOpen = true;
+  #isReading = true;
   #isHandling = false;
-  #unwatch: () => void;
+  #unwatch: (() => void) | undefined;
 
-  /** Takes over `fd`, non-blocking. `ended` is called once, when it is closed. */
+  /** Takes over `fd`, non-blocking. `ended` is called once, when it is closed; that can be before this returns. */
   constructor(options: {
     readonly fd: number;
     readonly readiness: Readiness;
@@ -91,14 +92,17 @@ export class UnixConnection {
     this.#handling = options.handling;
     this.#ended = options.ended;
     this.#deadline = setTimeout(() => this.#expire(), options.handling.deadlineMs);
-    this.#unwatch = this.#readiness.watch(this.#fd, READABLE, () => this.#receive());
+    this.#receive(); // whoever connects sends at once: to be told of it would take longer
   }
 
   #receive(): void {
-    while (this.#isOpen && !this.#isHandling) {
+    while (this.#isOpen && this.#isReading) {
       const bytes = this.#receiveSome();
       if (bytes < 0 && errno() === EINTR) continue;
-      if (bytes < 0 && errno() === EAGAIN) return;
+      if (bytes < 0 && errno() === EAGAIN) {
+        this.#unwatch ??= this.#readiness.watch(this.#fd, READABLE, () => this.#receive());
+        return;
+      }
       if (bytes <= 0) {
         this.#handling.refuse('hung-up');
         this.#end();
@@ -161,7 +165,7 @@ export class UnixConnection {
 
   async #handle(): Promise<void> {
     this.#isHandling = true;
-    this.#unwatch();
+    this.#endReading();
     try {
       const descriptors = [...this.#descriptors];
       const reply = await this.#handling.handle({ bytes: this.#bytes, descriptors });
@@ -173,8 +177,14 @@ export class UnixConnection {
     }
   }
 
+  #endReading(): void {
+    this.#isReading = false;
+    this.#unwatch?.();
+    this.#unwatch = undefined;
+  }
+
   #refuse(reason: string): void {
-    this.#unwatch();
+    this.#endReading();
     const reply = this.#handling.refuse(reason);
     this.#closeDescriptors();
     if (reply === undefined) this.#end();
@@ -182,7 +192,6 @@ export class UnixConnection {
   }
 
   #reply(reply: Uint8Array): void {
-    this.#unwatch();
     let sent = 0;
     const sendSome = (): void => {
       while (sent < reply.length) {
@@ -194,7 +203,10 @@ export class UnixConnection {
           part.length,
           MSG_DONTWAIT | MSG_NOSIGNAL,
         );
-        if (bytes < 0 && errno() === EAGAIN) return;
+        if (bytes < 0 && errno() === EAGAIN) {
+          this.#unwatch ??= this.#readiness.watch(this.#fd, WRITABLE, sendSome);
+          return;
+        }
         if (bytes < 0 && errno() !== EINTR) {
           this.#handling.refuse('reply-undelivered');
           break;
@@ -203,7 +215,6 @@ export class UnixConnection {
       }
       this.#end();
     };
-    this.#unwatch = this.#readiness.watch(this.#fd, WRITABLE, sendSome);
     sendSome();
   }
 
@@ -218,7 +229,7 @@ export class UnixConnection {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     clearTimeout(this.#deadline);
-    this.#unwatch();
+    this.#unwatch?.();
     libc.close(this.#fd);
     if (!this.#isHandling) this.#closeDescriptors();
     this.#ended();

@@ -49,7 +49,14 @@ export const EVENTS = [
   ['block_restored', "a block of this node's had vanished and was created again"],
   ['block_fenced', "another node holds a block of this node's: no new addresses from it"],
   ['block_unfenced', 'a fenced block is no longer of concern: regained, or without pods'],
+  ['block_confirmed', "a block of this node's is held under the identity of its new Node object"],
   ['block_released', 'an empty block was given back'],
+  ['block_reclaimed', 'a block was freed whose node has been gone for the quarantine'],
+  ['block_reclaim_failed', 'a block of a node that is gone could not be freed; it is tried again'],
+  [
+    'state_identity_changed',
+    'the state directory has a new identity, since it is of another machine or cannot be kept',
+  ],
   ['block_claim_failed', 'a block could not be claimed or given back; it is tried again'],
   ['range_exhausted', 'no block of the range is left to claim'],
   ['allocations_loaded', 'the allocations that the agent found at its start, and the blocks of this node'],
@@ -74,6 +81,10 @@ export const EVENTS = [
   // The node.
   ['network_made', "the node's bridge, routes and rules were made"],
   ['network_repaired', 'something of ours was missing or changed and was put right'],
+  [
+    'network_contested',
+    'a program undoes the repairs again and again; the message says which one by its look',
+  ],
   ['network_failed', "the node's bridge, routes or rules could not be made; it is tried again"],
   // The data plane.
   ['dataplane_active', 'a data plane carries the packets'],

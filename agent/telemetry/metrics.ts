@@ -53,7 +53,9 @@ export interface Metrics {
   repaired(object: string): void;
 }
 
-const CNI_SECONDS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const CNI_SECONDS = [
+  0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+];
 
 export function createMetrics(facts: MetricsSource): Metrics {
   const registry = createRegistry();

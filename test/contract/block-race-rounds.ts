@@ -7,7 +7,7 @@ import { type ClusterApi, createClusterApi } from '../../agent/kube/api-client.t
 import { OperationError } from '../../agent/operation-error.ts';
 import { parseCidr } from '../../proto/address-text.ts';
 import { decodeAddressBlock, decodePeer } from '../../proto/api-decode.ts';
-import { type Blocks, type RaceResult, listBlocks, raceForBlocks } from '../support/block-race.ts';
+import { stateIdOf, type Blocks, type RaceResult, listBlocks, raceForBlocks } from '../support/block-race.ts';
 import { randomInt, seededRandom } from '../support/random.ts';
 import { type InProcessApi, createInProcessApi } from './in-process-api.ts';
 
@@ -68,7 +68,7 @@ function createNodes({ http }: InProcessApi): Promise<readonly NodeIdentity[]> {
     const body = { apiVersion: 'v1', kind: 'Node', metadata: { name } };
     const node = await http.json({ action: 'create a node', method: 'POST', path: '/api/v1/nodes', body });
     const { metadata } = node as { metadata: { uid: string } }; // as: what the server stored
-    return { name, uid: metadata.uid };
+    return { name, uid: metadata.uid, stateId: stateIdOf(name) };
   };
   return Promise.all(Array.from({ length: agents }, (_, at) => create(`node-${at}`)));
 }

@@ -1,23 +1,13 @@
 // The bridge while pods come and go:   pod eth0 10.32.0.2/32, gateway 10.32.0.1 ═ vethwe… ─ bridge weave
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { type NodeNetwork, openNodeNetwork } from '../../agent/control/node/node-network.ts';
-import { openPodLinks, type PodLinks } from '../../agent/control/node/pod-links.ts';
 import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
-import { enterFreshNamespace, furnishNode, json, run } from './network-namespaces.ts';
+import { openFurnishedNode } from './furnished-node.ts';
+import { json, run } from './network-namespaces.ts';
 import { attachPod, DESIRED } from './node-fixture.ts';
 
-enterFreshNamespace();
-furnishNode();
-
-const network: NodeNetwork = openNodeNetwork(process.env['PATH'] ?? '');
-const links: PodLinks = openPodLinks();
-
-before(async () => {
-  await network.ensure(DESIRED);
-});
-after(() => network.close());
+const { network, links } = openFurnishedNode();
 
 const bridgeAddresses = (): string => {
   const [shown] = json(run('ip -4 -j addr show weave'));

@@ -1,11 +1,9 @@
 // PodLinks on a real kernel:   pod eth0 10.32.0.x/32 ═ vethwe… ─ bridge weave 10.32.0.1 ─ vethwe… ═ eth0 pod
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 
-import { type NodeNetwork, openNodeNetwork } from '../../agent/control/node/node-network.ts';
-import { createPodGuard, openPodGuard } from '../../agent/control/node/pod-guard.ts';
-import { createPodLinks, openPodLinks, type PodLinks } from '../../agent/control/node/pod-links.ts';
+import { createPodGuard } from '../../agent/control/node/pod-guard.ts';
+import { createPodLinks } from '../../agent/control/node/pod-links.ts';
 import {
   adoptRouteNetlink,
   NETLINK_NETFILTER,
@@ -15,36 +13,11 @@ import {
 } from '../../agent/linux/netlink-socket.ts';
 import { OperationError } from '../../agent/operation-error.ts';
 import { formatMac } from '../../proto/address.ts';
-import { parseIpv4 } from '../../proto/address-text.ts';
-import {
-  enterFreshNamespace,
-  furnishNode,
-  json,
-  makePodNamespace,
-  run,
-  settle,
-  unwantedDatagrams,
-} from './network-namespaces.ts';
+import { openFurnishedNode } from './furnished-node.ts';
+import { json, makePodNamespace, run } from './network-namespaces.ts';
 import { attachPod, DESIRED, requestFor } from './node-fixture.ts';
-import { openTunQueue } from './tun-queue.ts';
-import { ipv4Packet } from './raw-frame.ts';
 
-enterFreshNamespace();
-furnishNode();
-
-const network: NodeNetwork = openNodeNetwork(process.env['PATH'] ?? '');
-const links: PodLinks = openPodLinks();
-const guard = openPodGuard();
-
-before(async () => {
-  await network.ensure(DESIRED);
-});
-after(() => {
-  network.close();
-  guard.close();
-});
-
-const elements = (): readonly string[] => guard.list().map(({ hostInterface }) => hostInterface);
+const { network, links, elements } = openFurnishedNode();
 const hostPorts = (): readonly unknown[] =>
   json(run('ip -j link show type veth')).map(({ ifname }) => ifname);
 
@@ -200,7 +173,7 @@ describe('PodLinks.attach', () => {
     assert.throws(
       () => links.attach(request),
       (error) =>
-        error instanceof OperationError && error.code === 'ENOENT' && /try again/.test(error.message),
+        error instanceof OperationError && error.code === 'NO_POD_SET' && /try again/.test(error.message),
     );
     run('ip link del weave');
     assert.throws(
@@ -308,96 +281,6 @@ describe('PodLinks.inspect', () => {
       assert.match(links.inspect(pod.request).join('\n'), word);
       links.detach(hostInterface, address);
       pod.close();
-    });
-  }
-});
-
-describe('NodeNetwork.ensure with pods attached', () => {
-  const damages = [
-    'ip link del weave',
-    'ip link set weave down',
-    'ip link set PORT down',
-    'ip link set PORT nomaster',
-    'bridge link set dev PORT hairpin off',
-    'nft flush ruleset',
-    'nft delete table bridge weft',
-    'nft flush set bridge weft pods',
-    'nft add element bridge weft pods { "vethweabcdefghi" . 0e:00:00:00:00:02 . 10.32.0.60 }',
-    'nft delete chain bridge weft prerouting',
-    'ip addr flush dev weave',
-    'ip route flush proto 87',
-  ];
-  for (const damage of damages) {
-    it(`brings the pods back after "${damage}"`, async () => {
-      const first = attachPod(links, '10.32.0.12');
-      const second = attachPod(links, '10.32.0.13');
-      run(damage.replace('PORT', first.request.hostInterface));
-      const repaired = await network.ensure(DESIRED);
-      assert.notDeepEqual(repaired, []);
-      assert.deepEqual(await network.ensure(DESIRED), []);
-      for (const { request } of [first, second]) assert.deepEqual(links.inspect(request), []);
-      assert.equal(elements().length, 2);
-      first.run('ping -c1 -W2 10.32.0.13');
-      for (const pod of [first, second]) {
-        links.detach(pod.request.hostInterface, pod.request.address);
-        pod.close();
-      }
-    });
-  }
-
-  it('keeps the elements of pods when peers or the masquerade setting change', async () => {
-    const pod = attachPod(links, '10.32.0.14');
-    for (const change of [{ peerAddresses: [parseIpv4('172.31.0.99')] }, { masquerade: false }, {}]) {
-      const words = await network.ensure({ ...DESIRED, ...change });
-      assert.ok(!words.some((word) => word.includes('pods')), words.join('\n'));
-      assert.deepEqual(elements(), [pod.request.hostInterface]);
-    }
-    links.detach(pod.request.hostInterface, pod.request.address);
-    pod.close();
-  });
-
-  it('takes from the TUN what the data plane sends from the gateway, whatever conf/all/rp_filter is', () => {
-    const queue = openTunQueue('weft0');
-    const pod = attachPod(links, '10.32.0.15');
-    run('ping -c1 -W2 10.32.0.15');
-    const received = (): number => unwantedDatagrams(pod.run);
-    for (const filter of [0, 1, 2]) {
-      run(`echo ${filter} > /proc/sys/net/ipv4/conf/all/rp_filter`);
-      for (const source of ['10.32.0.1', '10.40.0.9']) {
-        const before = received();
-        queue.write(ipv4Packet(parseIpv4(source), pod.request.address));
-        assert.equal(settle(received, before + 1), before + 1, `from ${source} with rp_filter ${filter}`);
-      }
-    }
-    run('echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter');
-    queue.close();
-    links.detach(pod.request.hostInterface, pod.request.address);
-    pod.close();
-  });
-});
-
-const BRIDGE_NETFILTER = '/proc/sys/net/bridge/bridge-nf-call-iptables';
-const skip = existsSync(BRIDGE_NETFILTER) ? false : 'the kernel has no br_netfilter, or it is not loaded';
-
-describe('pods and Services of one node, as kube-proxy makes them', { skip }, () => {
-  for (const callIptables of [0, 1]) {
-    it(`a backend, also when it is the caller, answers with bridge-nf-call-iptables=${callIptables}`, () => {
-      const first = attachPod(links, '10.32.0.16');
-      const second = attachPod(links, '10.32.0.17');
-      run(`echo ${callIptables} > ${BRIDGE_NETFILTER}`);
-      run(`nft -f - <<'END'
-        table ip services {
-          chain prerouting { type nat hook prerouting priority -100; ip daddr 10.96.0.1 dnat to 10.32.0.17; ip daddr 10.96.0.2 dnat to 10.32.0.16; }
-          chain postrouting { type nat hook postrouting priority 100; ip saddr 10.32.0.16 ip daddr 10.32.0.16 masquerade; }
-        }
-END`);
-      assert.match(first.run('ping -c2 -i0.2 -W2 10.96.0.1'), / 0% packet loss/);
-      assert.match(first.run('ping -c2 -i0.2 -W2 10.96.0.2'), / 0% packet loss/);
-      run(`nft delete table ip services; echo 0 > ${BRIDGE_NETFILTER}`);
-      for (const pod of [first, second]) {
-        links.detach(pod.request.hostInterface, pod.request.address);
-        pod.close();
-      }
     });
   }
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -43,6 +43,14 @@ test('replay: each deletion once, removed after success; what failed stays for t
   assert.equal(await tombstones.replay(), 1);
   assert.equal(await tombstones.replay(), 0);
   assert.deepEqual(readdirSync(directory), ['.d-eth0.4711']);
+});
+
+test('replay: what a shim that was killed has not finished is removed once it is old', async (context) => {
+  const { directory, asked, failures, tombstones, leave, deletion } = bench(context);
+  for (const name of ['.old-eth0.4711', '.young-eth0.4712']) leave(name, deletion('d').subarray(0, 20));
+  utimesSync(join(directory, '.old-eth0.4711'), 0, 0);
+  assert.equal(await tombstones.replay(), 0);
+  assert.deepEqual([asked, failures, readdirSync(directory)], [[], [], ['.young-eth0.4712']]);
 });
 
 test('replay: what is no deletion is put aside and never asked', async (context) => {

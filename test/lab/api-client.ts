@@ -77,10 +77,6 @@ export function createApiClient({ host, port, token, certificateAuthority }: Api
     const body = (await expect('GET', path)) as { items?: readonly T[] }; // as: a Kubernetes list
     return body.items ?? [];
   };
-  const owned = (name: string, { node, nodeUid }: { node: string; nodeUid: string }): ObjectMeta => ({
-    name,
-    ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: node, uid: nodeUid }],
-  });
   return {
     send,
     createNode: async (name, address) => {
@@ -104,7 +100,8 @@ export function createApiClient({ host, port, token, certificateAuthority }: Api
     peers: () => list<Peer>(`${GROUP_PATH}/${PEERS}`),
     blocks: () => list<AddressBlock>(`${GROUP_PATH}/${ADDRESS_BLOCKS}`),
     createPeer: async (name, spec) => {
-      const metadata = owned(name, { node: name, nodeUid: spec.nodeUid });
+      const ownerReferences = [{ apiVersion: 'v1', kind: 'Node', name, uid: spec.nodeUid }];
+      const metadata: ObjectMeta = { name, ownerReferences };
       await expect('POST', `${GROUP_PATH}/${PEERS}`, {
         apiVersion: API_GROUP_VERSION,
         kind: 'Peer',
@@ -113,13 +110,11 @@ export function createApiClient({ host, port, token, certificateAuthority }: Api
       });
     },
     createBlock: async (cidr, owner) => {
-      const metadata = owned(cidr.replace('/', '-'), owner);
-      const spec = { cidr, ...owner };
       await expect('POST', `${GROUP_PATH}/${ADDRESS_BLOCKS}`, {
         apiVersion: API_GROUP_VERSION,
         kind: 'AddressBlock',
-        metadata,
-        spec,
+        metadata: { name: cidr.replace('/', '-') },
+        spec: { cidr, ...owner },
       });
     },
     close: () => agent.destroy(),

@@ -1,35 +1,24 @@
 // CNI 1.1.0, ADD and DEL (sections 2, 3 and 5) and the conventions for what a runtime may ask for: one named test per requirement on a
 // plugin, through the executed shim, against a real agent on a real kernel. docs/cni-conformance.md lists them.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
 import { condition, until } from '../lab/condition.ts';
 import {
   type CniAnswer,
   type CniCall,
   type CniPrinted,
-  type CniRuntime,
   type Container,
   VERSIONS,
   allocationLines,
-  createCniRuntime,
 } from '../lab/cni-runtime.ts';
 import { enterEnclosure } from '../lab/enclosure.ts';
-import { type Lab, type LabNode, createLab } from '../lab/lab.ts';
+import { openCniNode } from './cni-node.ts';
 
 await enterEnclosure();
 
-let lab: Lab;
-let node: LabNode;
-let runtime: CniRuntime;
+const { node, runtime } = await openCniNode();
 let containers = 0;
-
-before(async () => {
-  lab = await createLab();
-  node = await lab.addNode('node-1');
-  runtime = createCniRuntime(node);
-});
-after(() => lab.close());
 
 /** A new container, removed at the end with what is attached to it; the node must hold what it held before. */
 async function withContainer(work: (of: Container) => Promise<void>): Promise<void> {

@@ -2,7 +2,7 @@
 // executed shim, against an agent with a range of 32 addresses, on a real kernel. docs/cni-conformance.md lists them.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
 import { until } from '../lab/condition.ts';
 import {
@@ -13,25 +13,15 @@ import {
   createCniRuntime,
 } from '../lab/cni-runtime.ts';
 import { enterEnclosure } from '../lab/enclosure.ts';
-import { type Lab, type LabNode, createLab } from '../lab/lab.ts';
+import { openCniNode } from './cni-node.ts';
 
 await enterEnclosure();
 
 const SMALL_RANGE = { IPALLOC_RANGE: '10.32.0.0/27', WEFT_BLOCK_PREFIX: '29' };
 const QUICK = { WEFT_CNI_DEADLINE_MS: '250' };
 
-let lab: Lab;
-let node: LabNode;
-let runtime: CniRuntime;
-let container: Container;
-
-before(async () => {
-  lab = await createLab();
-  node = await lab.addNode('node-1', { environment: SMALL_RANGE });
-  runtime = createCniRuntime(node);
-  container = await runtime.container('c1');
-});
-after(() => lab.close());
+const { lab, node, runtime } = await openCniNode({ environment: SMALL_RANGE });
+const container: Container = await runtime.container('c1');
 
 function assertError({ status, stdout, stderr, json }: CniAnswer, code: number, message: RegExp): void {
   assert.equal(json.code, code, stdout);

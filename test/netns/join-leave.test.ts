@@ -68,7 +68,8 @@ test('join and leave under traffic: few writes, none while idle, nothing else di
     const peers = await lab.api.peers();
     const blocks = await lab.api.blocks();
     assert.deepEqual(peers.map(({ metadata }) => metadata.name).toSorted(), ['node-1', 'node-2', 'node-3']); // oxlint-disable-line typescript/require-array-sort-compare -- names
-    assert.equal(blocks.filter(({ spec }) => spec.node === 'node-4').length, 0);
+    // Its pods may live on for a while: nobody else gets their addresses before the quarantine is over.
+    assert.notEqual(blocks.filter(({ spec }) => spec.node === 'node-4').length, 0);
     for (const resident of residents) {
       const others = residents.filter((other) => other !== resident);
       assert.equal(await reachedFromAll(others, resident), true);
@@ -83,17 +84,17 @@ test('join and leave under traffic: few writes, none while idle, nothing else di
 const pingText = async (from: Pod, to: Pod): Promise<string> =>
   (await from.tryExec(['ping', '-n', '-c', '1', '-W', '1', to.address])).stdout;
 
-// Four blocks in all: two nodes hold two each (one and a spare), so a third gets one only from a node that has gone.
+// Two blocks in all: two nodes hold one each, so a third gets one only from a node that has gone.
 test("a deleted node's blocks become claimable after the quarantine, not before", async () => {
   const QUARANTINE_SECONDS = 3;
   const environment = {
-    IPALLOC_RANGE: '10.32.0.0/24',
+    IPALLOC_RANGE: '10.32.0.0/25',
     WEFT_BLOCK_QUARANTINE_SECONDS: String(QUARANTINE_SECONDS),
   };
   await withLab({}, async (lab) => {
     const [, leaving] = await lab.addNodes(['node-1', 'node-2'], { environment });
     assert.ok(leaving !== undefined);
-    await until(async () => (await lab.api.blocks()).length === 4, { what: 'both nodes to hold a spare' });
+    await until(async () => (await lab.api.blocks()).length === 2, { what: 'both nodes to hold a block' });
     const joining = await lab.addNode('node-3', { start: false });
     joining.agent.start(environment);
     await until(async () => (await lab.api.peers()).length === 3, {

@@ -26,6 +26,8 @@ export interface Violation {
 /** Where an address is alive. */
 export interface LiveAddress {
   readonly node: string;
+  /** Tells machines of one node name apart. */
+  readonly stateId: string;
   readonly owner: string;
 }
 
@@ -65,8 +67,8 @@ export class Invariants {
       this.broke('one owner per address', `${where} is alive as ${other.owner} on ${other.node}`);
     this.#live.set(address, [...others, live]);
     const holder = this.holderOf(address);
-    if (holder !== undefined && holder !== live.node)
-      this.broke('address in own block', `${where} is in a block of ${holder}`);
+    if (holder !== undefined && holder.stateId !== live.stateId)
+      this.broke('address in own block', `${where} is in a block of ${holder.node}`);
   }
 
   went(address: Ipv4, live: LiveAddress): void {
@@ -79,7 +81,7 @@ export class Invariants {
     const cidr = parseCidr(spec.cidr);
     for (const [address, owners] of this.#live) {
       if (!cidrContains(cidr, address)) continue;
-      const foreign = owners.find(({ node }) => node !== spec.node);
+      const foreign = owners.find(({ stateId }) => stateId !== spec.stateId);
       if (foreign === undefined) continue;
       this.broke(
         'block claimed over living pods',
@@ -88,11 +90,11 @@ export class Invariants {
     }
   }
 
-  /** The node that the API shows as the holder of the address's block. */
-  holderOf(address: Ipv4): string | undefined {
+  /** What the API shows of the address's block. */
+  holderOf(address: Ipv4): AddressBlock['spec'] | undefined {
     const index = blockOf(this.#range, this.#blockPrefixLength, address);
     if (index === undefined) return undefined;
     const name = formatBlockName(blockCidr(this.#range, this.#blockPrefixLength, index));
-    return this.#blocks().get(name)?.spec.node;
+    return this.#blocks().get(name)?.spec;
   }
 }

@@ -81,7 +81,6 @@ export class ModelApi {
       metadata: { ...object.metadata, uid: `uid-${++this.#uids}` },
     });
     if (plural === ADDRESS_BLOCKS) this.#options.blockCreated(created as unknown as AddressBlock); // as: of that plural
-    if (this.#isOrphan(created)) this.#collectSoon();
     return created;
   }
 
@@ -90,6 +89,7 @@ export class ModelApi {
     const present = this.get(plural, name);
     if (resourceVersion !== undefined && resourceVersion !== present.metadata.resourceVersion)
       throw failure(409, 'Conflict');
+    if (plural === ADDRESS_BLOCKS && holderOf(object) !== holderOf(present)) throw failure(422, 'Invalid');
     return this.#put(plural, {
       ...object,
       metadata: { ...object.metadata, uid: present.metadata.uid ?? '' },
@@ -102,9 +102,11 @@ export class ModelApi {
     return object;
   }
 
-  delete(plural: Plural, name: string, uid?: string): void {
+  delete(plural: Plural, name: string, wanted: { uid?: string; resourceVersion?: string } = {}): void {
     const object = this.get(plural, name);
-    if (uid !== undefined && uid !== object.metadata.uid) throw failure(409, 'Conflict');
+    const { uid, resourceVersion } = object.metadata;
+    if ((wanted.uid ?? uid) !== uid || (wanted.resourceVersion ?? resourceVersion) !== resourceVersion)
+      throw failure(409, 'Conflict');
     const kind = this.#kinds[plural];
     this.#remember(kind);
     kind.objects.delete(name);
@@ -143,6 +145,7 @@ export class ModelApi {
     const stored = versioned(object, ++this.#version);
     kind.objects.set(name, stored);
     this.#record(kind, type, stored);
+    if (this.#isOrphan(stored)) this.#collectSoon();
     return stored;
   }
 
@@ -179,6 +182,12 @@ export class ModelApi {
     });
   }
 }
+
+/** What of a block never changes. */
+const holderOf = (object: ApiObject): string => {
+  const { spec } = object as unknown as AddressBlock; // as: what createBlock gave
+  return `${spec.node} ${spec.stateId}`;
+};
 
 const emptyKind = (): Kind => ({ objects: new Map(), history: [], past: [], watchers: new Set() });
 

@@ -35,6 +35,8 @@ export interface ModelDiskOptions {
 
 export class ModelDisk {
   readonly #options: ModelDiskOptions;
+  /** As identity.json keeps it. */
+  readonly stateId: string;
   #log: Uint8Array[] | undefined;
   /** Of all that is in the file. */
   #length = 0;
@@ -51,6 +53,7 @@ export class ModelDisk {
 
   constructor(options: ModelDiskOptions) {
     this.#options = options;
+    this.stateId = Array.from({ length: 32 }, () => options.chance.below(16).toString(16)).join('');
   }
 
   get hasLog(): boolean {

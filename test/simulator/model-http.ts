@@ -126,7 +126,7 @@ function carryOut(api: ModelApi, { method, path, body }: JsonRequest): unknown {
   if (method === 'POST') return api.create(plural, body as ApiObject); // as: our own client's, as below
   if (method === 'PUT') return api.replace(plural, body as ApiObject);
   if (method === 'DELETE') {
-    api.delete(plural, name ?? '', (body as { preconditions?: { uid?: string } }).preconditions?.uid);
+    api.delete(plural, name ?? '', (body as { preconditions?: { uid?: string } }).preconditions);
     return {};
   }
   if (name !== undefined) return api.get(plural, name);

@@ -3,6 +3,7 @@
 import type { ClusterView, ClusterViewKeeper } from '../../agent/control/cluster/cluster-view.ts';
 import { type LogContent, type LogEntry, decodeLog } from '../../agent/ipam/log-record.ts';
 import type { Settings } from '../../agent/settings.ts';
+import type { AddressBlock } from '../../proto/api-kinds.ts';
 import type { InvariantName } from './invariants.ts';
 import { REAL_WIRING } from './simulated-agent.ts';
 import type { SimulationOptions } from './simulation.ts';
@@ -24,14 +25,12 @@ function withoutSequences(bytes: Uint8Array): LogContent {
 
 /** A block that was this node's once is never shown as another's. */
 function withoutContested(keeper: ClusterViewKeeper, { nodeName }: Settings): ClusterViewKeeper {
-  const own = new Set<string>();
+  const own = new Map<string, AddressBlock['spec']>();
   let last: { readonly of: ClusterView; readonly shown: ClusterView } | undefined;
   const shown = (view: ClusterView): ClusterView => {
-    for (const [name, { spec }] of view.blocks) if (spec.node === nodeName) own.add(name);
-    const blocks = [...view.blocks].map(([name, block]) =>
-      own.has(name) && block.spec.node !== nodeName
-        ? ([name, { ...block, spec: { ...block.spec, node: nodeName } }] as const)
-        : ([name, block] as const),
+    for (const [name, { spec }] of view.blocks) if (spec.node === nodeName) own.set(name, spec);
+    const blocks = [...view.blocks].map(
+      ([name, block]) => [name, { ...block, spec: own.get(name) ?? block.spec }] as const,
     );
     return { ...view, blocks: new Map(blocks) };
   };

@@ -73,6 +73,7 @@ export class SimulatedAgent implements Writer {
   readonly #clock: Clock;
   #parts: Parts | undefined;
   readonly #waiting = new Set<(error: OperationError) => void>();
+  #replays: Promise<void> = Promise.resolve();
   isDead = false;
   isServing = false;
   isStopping = false;
@@ -161,7 +162,7 @@ export class SimulatedAgent implements Writer {
         clock: this.#clock,
         defer: (run) => void this.#clock.setTimer(0, run),
         onChange: () => {
-          link.wake();
+          link.viewChanged();
           save();
         },
         ...(snapshot === undefined ? {} : { snapshot }),
@@ -193,6 +194,7 @@ export class SimulatedAgent implements Writer {
       nodeIp: settings.nodeIp!, // !: the model's nodes have one
       version: '0.0.0',
       nodeUid,
+      stateId: disk.stateId,
       view,
       pool,
       clock: this.#clock,
@@ -211,7 +213,7 @@ export class SimulatedAgent implements Writer {
         void writer.close().then(() => this.#options.ended(this));
       },
     });
-    changed = () => link.wake();
+    changed = () => link.poolChanged();
     const handler = createAttachments({
       pool,
       links,
@@ -252,7 +254,8 @@ export class SimulatedAgent implements Writer {
   }
 
   async add(request: AddRequest): Promise<void> {
-    await this.#ask(async ({ handler, server }) => {
+    await this.#ask(async ({ handler, server, link }) => {
+      await link.settled;
       await this.#replay(server);
       await server.inTurn(request.containerId, () => handler.add(request));
     });
@@ -283,8 +286,15 @@ export class SimulatedAgent implements Writer {
     await leaks.look();
   }
 
-  /** As tombstones.ts: a deletion that was carried out is taken off the disk. */
-  async #replay(server: CniServer): Promise<void> {
+  /** As tombstones.ts: one replay at a time, and a later call looks again. */
+  #replay(server: CniServer): Promise<void> {
+    const replay = (): Promise<void> => this.#replayAll(server);
+    this.#replays = this.#replays.then(replay, replay);
+    return this.#replays;
+  }
+
+  /** A deletion that was carried out is taken off the disk. */
+  async #replayAll(server: CniServer): Promise<void> {
     const { disk } = this.#options;
     for (const tombstone of disk.tombstones) {
       await server.remove(tombstone);

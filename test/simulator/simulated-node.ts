@@ -29,8 +29,6 @@ export interface World {
   /** Scales all faults; 0 = none. */
   faults: number;
   crashProbability: number;
-  /** For so long after a boot no pod is added before the agent has heard the API. */
-  readonly apiFirstMs: number;
   /** Effects of agents: the points that one can die at. */
   operations: number;
   /** ADD and DEL. */
@@ -62,7 +60,7 @@ export class SimulatedNode {
   #agents: SimulatedAgent[] = [];
   #sequences = new Set<number>();
   isUp = true;
-  #awaitsApiUntilMs = 0;
+  #awaitsApi = false;
   /** No restart by itself. */
   isHeld = false;
   added = 0;
@@ -150,11 +148,11 @@ export class SimulatedNode {
     }
   }
 
-  powerOn(): void {
+  /** `awaitsApi`: no pod is added before the agent has heard the API. */
+  powerOn({ awaitsApi = false }: { awaitsApi?: boolean } = {}): void {
     this.#boot += 1;
     this.isUp = true;
-    const { time, apiFirstMs } = this.#options.world;
-    this.#awaitsApiUntilMs = time.now() + apiFirstMs;
+    this.#awaitsApi = awaitsApi;
     this.startAgent();
   }
 
@@ -166,7 +164,8 @@ export class SimulatedNode {
   async addPod(lifeMs: number): Promise<void> {
     const { world } = this.#options;
     if (!this.isUp) return;
-    if (world.time.now() < this.#awaitsApiUntilMs && this.agent?.hasHeardApi !== true) return;
+    if (this.#awaitsApi && this.agent?.hasHeardApi !== true) return;
+    this.#awaitsApi = false;
     this.#names += 1;
     const again = world.chance.happens(0.03) ? this.#ended : undefined;
     this.#ended = undefined;
@@ -266,7 +265,7 @@ export class SimulatedNode {
         invariants.broke('sequence used twice', `${sequence} on ${this.name}, the second time by ${owner}`);
       this.#sequences.add(sequence);
     }
-    invariants.came(address, { node: this.name, owner });
+    invariants.came(address, { node: this.name, stateId: this.disk.stateId, owner });
   }
 
   #removed(veth: Veth, by: 'agent' | 'runtime' | 'reboot'): void {
@@ -274,7 +273,11 @@ export class SimulatedNode {
     const pod = this.#podOf.get(veth.netns);
     const owner = pod?.containerId ?? `namespace ${veth.netns}`;
     if (veth.address === undefined) return;
-    invariants.went(veth.address, { node: this.name, owner: this.#ownerAtBirth(veth, owner) });
+    invariants.went(veth.address, {
+      node: this.name,
+      stateId: this.disk.stateId,
+      owner: this.#ownerAtBirth(veth, owner),
+    });
     if (by === 'agent' && pod?.state === 'running')
       invariants.broke('living pod keeps its interface', `${owner} on ${this.name} was cut off`);
   }

@@ -1,6 +1,7 @@
 // Agents that start at once and claim address blocks until none is left, against whatever API server the world gives them. Each runs the
 // agent's own claim steps over a view that lags behind. Invariant, held at every change: no block is usable by two agents.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 
 import { createBlockClaims } from '../../agent/control/blocks/block-claims.ts';
 import type { NodeIdentity } from '../../agent/control/blocks/own-blocks.ts';
@@ -20,7 +21,7 @@ export interface RaceWorld {
   readonly now: () => number;
   readonly pause: (ms: number) => Promise<void>;
   /** The connection of one agent to the API server. */
-  readonly connect: (node: NodeIdentity) => Pick<ClusterApi, 'createBlock' | 'deleteBlock'>;
+  readonly connect: (node: NodeIdentity) => Pick<ClusterApi, 'createBlock'>;
   /** What an agent hears of the blocks; may be old. */
   readonly hear: () => Promise<Blocks>;
   /** What the API server has now. */
@@ -52,6 +53,11 @@ interface RaceOptions {
   readonly blockPrefixLength: number;
 }
 
+/** 32 hexadecimal digits of its own for each agent. */
+export const stateIdOf = (node: string): string => createHash('md5').update(node).digest('hex');
+
+const unexpected = (): never => assert.fail('nothing but claims is to be asked for');
+
 /** Share of an agent's steps before which it hears of the others' claims. */
 const HEARD = 0.5;
 const LONGEST_PAUSE_MS = 50;
@@ -79,9 +85,19 @@ export async function raceForBlocks(world: RaceWorld, options: RaceOptions): Pro
           creates += 1;
           return connection.createBlock(block);
         },
-        deleteBlock: () => assert.fail('nothing is to be given back'),
+        replaceBlock: unexpected,
+        deleteBlock: unexpected,
+        getBlock: unexpected,
+        getPeer: unexpected,
+        getNode: unexpected,
       },
-      view: () => ({ source: 'api', blocks: view, freedBlocks: new Map() }),
+      view: () => ({
+        source: 'api',
+        blocks: view,
+        freedBlocks: new Map(),
+        abandonedBlocks: new Map(),
+        nodesWithoutBlock: 0,
+      }),
       pool: new RacingPool(node.name, usedBy),
       now,
       random,

@@ -67,7 +67,7 @@ test('tellAllocations: one line with the blocks of this node, by the snapshot an
   const { log, take } = listen();
   const settings = { nodeName: 'self', range: parseCidr('10.32.0.0/12'), blockPrefixLength: 26 };
   const empty = { list: () => [] };
-  tellAllocations({ settings, pool: empty, snapshot: undefined, log });
+  tellAllocations({ settings, stateId: 'a'.repeat(32), pool: empty, snapshot: undefined, log });
   assert.deepEqual(take(), []);
   const own = block('10.32.0.0/26', 'self');
   const snapshot = {
@@ -82,7 +82,7 @@ test('tellAllocations: one line with the blocks of this node, by the snapshot an
     slots: {},
     freedBlocks: {},
   };
-  tellAllocations({ settings, pool: empty, snapshot, log });
+  tellAllocations({ settings, stateId: 'a'.repeat(32), pool: empty, snapshot, log });
   assert.deepEqual(words(take()), ['info allocations_loaded 0 allocations in block 10.32.0.0-26']);
   const allocation = {
     containerId: 'c1',
@@ -92,7 +92,7 @@ test('tellAllocations: one line with the blocks of this node, by the snapshot an
     sequence: 1,
     address: parseIpv4('10.32.1.2'),
   };
-  tellAllocations({ settings, pool: { list: () => [allocation] }, snapshot, log });
+  tellAllocations({ settings, stateId: 'a'.repeat(32), pool: { list: () => [allocation] }, snapshot, log });
   const [line] = take();
   assert.equal(line?.msg, '1 allocation in blocks 10.32.0.0-26, 10.32.1.0-26');
   assert.deepEqual([line['count'], line['blocks']], [1, '10.32.0.0-26 10.32.1.0-26']);

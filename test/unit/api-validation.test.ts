@@ -156,7 +156,10 @@ describe('the schemas', () => {
   test('a rule that compares with the old object stands below the root, where it has one', () => {
     assert.deepEqual(
       ADDRESS_BLOCK.schema.properties?.['spec']?.['x-kubernetes-validations']?.map(({ rule }) => rule),
-      ['self.node == oldSelf.node', 'self.nodeUid == oldSelf.nodeUid'],
+      [
+        'self.node == oldSelf.node',
+        '!has(oldSelf.stateId) || (has(self.stateId) && self.stateId == oldSelf.stateId)',
+      ],
     );
   });
 });
@@ -243,6 +246,7 @@ function randomValue(schema: Schema, random: () => number): unknown {
       if (schema.format === 'ipv4') return Array.from({ length: 4 }, () => randomInt(random, 260)).join('.');
       if (schema.pattern?.includes(':') === true) return '0e:00:5e:00:53:01';
       if (schema.pattern?.includes('/') === true) return '10.0.0.0/26';
+      if (schema.pattern?.includes('{32}') === true) return '0123456789abcdef'.repeat(2);
       return 'abcdefghijklmnop'.slice(0, 1 + randomInt(random, 15));
     case 'integer':
       return 1 + randomInt(random, 65_535);

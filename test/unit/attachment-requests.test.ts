@@ -2,29 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { createAttachments, hostInterfaceOf } from '../../agent/control/cni/attachments.ts';
-import { createCniServer } from '../../agent/control/cni/cni-server.ts';
+import { hostInterfaceOf } from '../../agent/control/cni/attachments.ts';
 import { OperationError } from '../../agent/operation-error.ts';
 import { ipv4 } from '../../proto/address.ts';
-import { decodeResponse } from '../../proto/shim-codec.ts';
-import { CONFIG, FakeLinks, FakeNode, FakePool, shimRequest, trustingCheck } from './attachment-fakes.ts';
-
-interface Printed {
-  readonly code?: number;
-  readonly ips?: readonly { readonly address: string }[];
-}
-
-function bench() {
-  const [pool, links, node] = [new FakePool(), new FakeLinks(), new FakeNode()];
-  const ports = { pool, links, node, checkDescriptors: trustingCheck, undoFailed: () => {} };
-  const server = createCniServer({ handler: createAttachments(ports), observe: () => {} });
-  const ask = async (...request: Parameters<typeof shimRequest>): Promise<Printed> => {
-    const response = decodeResponse(await server.answer(shimRequest(...request)));
-    assert.ok(response.ok);
-    return response.value.json === '' ? {} : (JSON.parse(response.value.json) as Printed); // as: what this test is about
-  };
-  return { pool, links, node, ask };
-}
+import { bench } from './attachment-bench.ts';
+import { CONFIG } from './attachment-fakes.ts';
 
 test('GC: of another network, or of one that is not known, nothing is removed', async () => {
   const { pool, ask } = bench();

@@ -1,54 +1,16 @@
-// The CNI verbs over fakes of pool and links: the whole of cni-server and attachments, asked as the shim asks.
+// ADD and DEL over fakes of pool and links, asked as the shim asks, and the turns that requests take.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { createAttachments, hostInterfaceOf } from '../../agent/control/cni/attachments.ts';
-import { type CniOutcome, type CniServer, createCniServer } from '../../agent/control/cni/cni-server.ts';
+import { createCniServer } from '../../agent/control/cni/cni-server.ts';
 import { OperationError } from '../../agent/operation-error.ts';
 import { refused } from '../../proto/decoded.ts';
-import { decodeResponse, encodeRequest } from '../../proto/shim-codec.ts';
 import { randomInt, seededRandom, testSeed } from '../support/random.ts';
+import { bench, printed } from './attachment-bench.ts';
 import { CONFIG, FakeLinks, FakeNode, FakePool, shimRequest, trustingCheck } from './attachment-fakes.ts';
 
 const C1 = { containerId: 'c1', interfaceName: 'eth0' };
-
-interface Printed {
-  readonly code?: number;
-  readonly msg?: string;
-  readonly details?: string;
-  readonly cniVersion?: string;
-  readonly ips?: readonly { readonly address: string; readonly version?: string }[];
-  readonly interfaces?: readonly { readonly name: string }[];
-  readonly supportedVersions?: readonly string[];
-}
-
-function bench(size?: number) {
-  const pool = new FakePool(size);
-  const links = new FakeLinks();
-  const node = new FakeNode();
-  const outcomes: CniOutcome[] = [];
-  const undone: unknown[] = [];
-  const handler = createAttachments({
-    pool,
-    links,
-    node,
-    checkDescriptors: trustingCheck,
-    undoFailed: (_attachment, error) => undone.push(error),
-  });
-  const server = createCniServer({ handler, observe: (outcome) => outcomes.push(outcome) });
-  const ask = (...request: Parameters<typeof shimRequest>): Promise<Printed> =>
-    printed(server, shimRequest(...request));
-  return { pool, links, node, outcomes, undone, server, ask };
-}
-
-async function printed(server: CniServer, message: Parameters<CniServer['answer']>[0]): Promise<Printed> {
-  const response = decodeResponse(await server.answer(message));
-  assert.ok(response.ok);
-  const { status, json } = response.value;
-  const answer: Printed = json === '' ? {} : (JSON.parse(json) as Printed); // as: what this test is about
-  assert.equal(status === 0, answer.code === undefined, `status ${status} with ${json}`);
-  return answer;
-}
 
 test('ADD: allocates, attaches, answers the full result; the pod is named in the outcome', async () => {
   const { pool, links, outcomes, ask } = bench();
@@ -105,6 +67,7 @@ test('ADD: a failure of the link frees the address, and the code tells what to d
     ['EEXIST', 4],
     ['ENOBUFS', 5],
     ['NO_BRIDGE', 11],
+    ['NO_POD_SET', 11],
   ];
   for (const [code, expected] of cases) {
     links.failure = new OperationError('Cannot make the link', { code });
@@ -183,91 +146,6 @@ test('DEL: a link that cannot be removed keeps its address', async () => {
   assert.deepEqual(await ask('DEL'), {});
 });
 
-test('CHECK: as it was made; then every difference in words', async () => {
-  const { links, node, ask } = bench();
-  const prevResult = await ask('ADD');
-  const config = { ...CONFIG, prevResult };
-  assert.deepEqual(await ask('CHECK', { config }), {});
-  node.bytes = 1400; // the setting changed: the pod keeps what ADD told
-  assert.deepEqual(await ask('CHECK', { config }), {});
-  links.differences = ['eth0 is down'];
-  const down = await ask('CHECK', { config });
-  assert.deepEqual([down.code, down.details], [100, 'eth0 is down']);
-  links.differences = [];
-  const moved = await ask('CHECK', { config, descriptors: [100, 102] });
-  assert.match(moved.details ?? '', /namespace is 102, ADD was done in 101/);
-  const foreign = { ...prevResult, ips: [{ address: '10.32.0.99/32' }], interfaces: [] };
-  const other = await ask('CHECK', { config: { ...CONFIG, prevResult: foreign } });
-  assert.match(other.details ?? '', /record has address 10\.32\.0\.2\/32, prevResult has 10\.32\.0\.99\/32/);
-  assert.match(other.details ?? '', /no interface "eth0"/);
-});
-
-test('CHECK: unknown container, no previous result, version without CHECK', async () => {
-  const { ask } = bench();
-  assert.equal((await ask('CHECK', { config: { ...CONFIG, prevResult: {} } })).code, 3);
-  assert.equal((await ask('CHECK')).code, 7);
-  const old = await ask('CHECK', { config: { ...CONFIG, cniVersion: '0.3.1', prevResult: {} } });
-  assert.deepEqual([old.code, old.cniVersion], [1, '0.3.1']);
-});
-
-test('GC: releases all that is not listed, keeps going after a failure, never without a list', async () => {
-  const { pool, links, ask } = bench();
-  for (const id of ['a', 'b', 'c', 'd']) await ask('ADD', { id });
-  assert.deepEqual(await ask('GC'), {}); // without a list
-  assert.equal(pool.list().length, 4);
-  const valid = [
-    { containerID: 'b', ifname: 'eth0' },
-    { containerID: 'a', ifname: 'eth1' },
-  ];
-  const config = { ...CONFIG, 'cni.dev/valid-attachments': valid };
-  links.failure = new OperationError('Cannot remove the link', { code: 'EBUSY' });
-  const partly = await ask('GC', { config });
-  assert.equal(partly.code, 5);
-  assert.match(partly.msg ?? '', /1 of 3/);
-  assert.equal(pool.list().length, 2);
-  assert.deepEqual(await ask('GC', { config }), {});
-  assert.deepEqual(
-    pool.list().map(({ containerId }) => containerId),
-    ['b'],
-  );
-  assert.equal(links.made.size, 1);
-});
-
-test('GC: an ADD that is under way is no garbage', async () => {
-  const { pool, ask } = bench();
-  const config = { ...CONFIG, 'cni.dev/valid-attachments': [] };
-  await ask('ADD', { id: 'old' });
-  const [added, collected] = await Promise.all([ask('ADD', { id: 'new' }), ask('GC', { config })]);
-  assert.equal(added.code, undefined);
-  assert.deepEqual(collected, {});
-  assert.deepEqual(
-    pool.list().map(({ containerId }) => containerId),
-    ['new'],
-  );
-});
-
-test('STATUS: 50 with the reason while ADD cannot be served; a full pool is no reason', async () => {
-  const { pool, node, ask } = bench(1);
-  assert.deepEqual(await ask('STATUS'), {});
-  await ask('ADD');
-  assert.deepEqual(await ask('STATUS'), {});
-  node.reason = 'Cannot write /var/lib/weft/allocations.log: make room on its disk';
-  assert.deepEqual(await ask('STATUS'), { cniVersion: '1.1.0', code: 50, msg: node.reason });
-  node.reason = undefined;
-  pool.setBlocks([]);
-  assert.equal((await ask('STATUS')).code, 50);
-  assert.equal((await ask('STATUS', { config: { ...CONFIG, cniVersion: '1.0.0' } })).code, 1);
-});
-
-test('VERSION: with and without a configuration, in its version where we speak it', async () => {
-  const { ask } = bench();
-  const supportedVersions = ['0.3.1', '0.4.0', '1.0.0', '1.1.0'];
-  assert.deepEqual(await ask('VERSION', { config: '' }), { cniVersion: '1.1.0', supportedVersions });
-  const old = await ask('VERSION', { config: { cniVersion: '0.4.0' } });
-  assert.deepEqual(old, { cniVersion: '0.4.0', supportedVersions });
-  assert.equal((await ask('VERSION', { config: { cniVersion: '0.2.0' } })).cniVersion, '1.1.0');
-});
-
 test('ADD in every version: the result and the errors speak it', async () => {
   for (const cniVersion of ['0.3.1', '0.4.0', '1.0.0', '1.1.0']) {
     const { ask } = bench();
@@ -277,22 +155,6 @@ test('ADD in every version: the result and the errors speak it', async () => {
     assert.equal(result.ips?.[0]?.version, cniVersion.startsWith('0.') ? '4' : undefined);
     assert.equal((await ask('ADD', { config })).cniVersion, cniVersion);
   }
-});
-
-test('refused requests: every one gets an answer with a code', async () => {
-  const { server, outcomes, ask } = bench();
-  assert.equal((await printed(server, { bytes: new Uint8Array(3), descriptors: [] })).code, 6);
-  const none = encodeRequest({ descriptors: 0, environment: [], stdin: new Uint8Array(0) });
-  assert.equal((await printed(server, { bytes: none, descriptors: [] })).code, 4);
-  assert.equal((await ask('ADD', { id: '../x' })).code, 4);
-  assert.equal((await ask('ADD', { variables: { CNI_ARGS: 'GATEWAY=10.0.0.1' } })).code, 4);
-  assert.equal((await ask('ADD', { config: 'no JSON' })).code, 6);
-  assert.equal((await ask('ADD', { config: { ...CONFIG, name: '' } })).code, 7);
-  assert.equal((await ask('ADD', { config: { ...CONFIG, cniVersion: '0.2.0' } })).code, 1);
-  const response = decodeResponse(server.refuse('too-large'));
-  assert.ok(response.ok && response.value.status === 1);
-  assert.ok(outcomes.every(({ error }) => error !== undefined));
-  assert.equal(outcomes.length, 8);
 });
 
 test('our own bug is not an answer', async () => {
@@ -394,26 +256,4 @@ test('ADD: a hostile pod name is left out, a "dns" that no answer can hold is re
   const config = { ...CONFIG, dns: { search: ['x'.repeat(600_000)] } };
   assert.equal((await ask('ADD', { id: 'dns', config })).code, 7);
   assert.equal(pool.list().length, names.length);
-});
-
-test('refuse: says who ended what, and asks for another plugin only when that helps', async () => {
-  const { server } = bench();
-  const said = (reason: string): string => {
-    const response = decodeResponse(server.refuse(reason));
-    return response.ok ? response.value.json : response.reason;
-  };
-  for (const reason of ['hung-up', 'reply-undelivered', 'deadline', 'peer-not-root']) {
-    assert.doesNotMatch(said(reason), /install|cannot read/, reason);
-  }
-  assert.match(said('not-weft'), /install the weft CNI plugin/);
-});
-
-test('CHECK: an allocation that was taken over from the kernel does not know its namespace, which is no difference', async () => {
-  const { pool, ask } = bench();
-  const prevResult = await ask('ADD');
-  const [allocation] = pool.list();
-  assert.ok(allocation !== undefined);
-  await pool.release(allocation);
-  await pool.allocate({ ...allocation, netnsInode: 0 });
-  assert.equal((await ask('CHECK', { config: { ...CONFIG, prevResult } })).code, undefined);
 });

@@ -2,20 +2,36 @@
 import { OperationError } from '../../agent/operation-error.ts';
 import { ORDER_ANNOTATION } from '../../agent/control/blocks/own-blocks.ts';
 import { type Cidr, type Ipv4, cidrContains, cidrSize, ipv4 } from '../../proto/address.ts';
-import type { AddressBlock } from '../../proto/api-kinds.ts';
+import type { NodeFacts } from '../../agent/kube/api-client.ts';
+import type { AddressBlock, Peer } from '../../proto/api-kinds.ts';
+import { peer } from './kube-fakes.ts';
 
 export const QUARANTINE = 600_000;
 export const QUIET = 600_000;
+
+interface Given {
+  /** Of the Node. */
+  readonly uid?: string;
+  readonly order?: number;
+  readonly stateId?: string;
+}
 
 /** An API server that lets one create of a name win; views of it may lag. */
 export class SimulatedApi {
   readonly objects: Map<string, AddressBlock> = new Map();
   readonly freed: Map<string, number> = new Map();
+  readonly abandoned: Map<string, number> = new Map();
+  /** Node name → state directory of its agent, for those that have a Peer. */
+  readonly peers: Map<string, string> = new Map();
+  readonly nodes: Set<string> = new Set();
+  /** Other nodes that have no block. */
+  waiting = 0;
   writes: string[] = [];
   failure: string | undefined;
   /** Fails after the write was done: the answer got lost. */
   loseAnswer = false;
   #nextUid = 1;
+  #version = 0;
   readonly now: () => number;
 
   constructor(now: () => number) {
@@ -26,17 +42,45 @@ export class SimulatedApi {
     this.#write(`create ${name}`);
     if (this.objects.has(name)) throw new OperationError(`${name} exists`, { code: 'ALREADY_EXISTS' });
     const uid = `uid-${this.#nextUid++}`;
-    const created = { ...block, metadata: { ...block.metadata, uid } };
+    const created = { ...block, metadata: { ...block.metadata, uid, resourceVersion: this.#nextVersion() } };
     this.objects.set(name, created);
     this.freed.delete(name);
     if (this.loseAnswer) throw new OperationError('connection reset', { code: 'UNAVAILABLE' });
     return created;
   }
-  async deleteBlock(name: string, { uid }: { uid?: string }): Promise<void> {
-    this.#write(`delete ${name}`);
+  async replaceBlock(block: AddressBlock): Promise<AddressBlock> {
+    const { name, resourceVersion } = block.metadata;
+    this.#write(`replace ${name}`);
+    const present = await this.getBlock(name);
+    if (present.metadata.resourceVersion !== resourceVersion)
+      throw new OperationError(`${name} has changed`, { code: 'CONFLICT' });
+    const { uid = '' } = present.metadata;
+    const replaced = { ...block, metadata: { ...block.metadata, uid, resourceVersion: this.#nextVersion() } };
+    this.objects.set(name, replaced);
+    return replaced;
+  }
+  async getBlock(name: string): Promise<AddressBlock> {
     const object = this.objects.get(name);
     if (object === undefined) throw new OperationError(`${name} is gone`, { code: 'NOT_FOUND' });
-    if (object.metadata.uid !== uid) throw new OperationError(`${name} is another`, { code: 'CONFLICT' });
+    return object;
+  }
+  async getPeer(name: string): Promise<Peer> {
+    const stateId = this.peers.get(name);
+    if (stateId === undefined) throw new OperationError(`peer ${name} is gone`, { code: 'NOT_FOUND' });
+    return peer(name, { stateId });
+  }
+  async getNode(name: string): Promise<NodeFacts> {
+    if (this.nodes.has(name)) return { uid: `${name}-uid`, podCidrs: [] };
+    throw new OperationError(`node ${name} is gone`, { code: 'NOT_FOUND' });
+  }
+  async deleteBlock(
+    name: string,
+    { uid, resourceVersion }: { uid?: string; resourceVersion?: string },
+  ): Promise<void> {
+    this.#write(`delete ${name}`);
+    const { metadata } = await this.getBlock(name);
+    if (metadata.uid !== uid || (resourceVersion ?? metadata.resourceVersion) !== metadata.resourceVersion)
+      throw new OperationError(`${name} is another`, { code: 'CONFLICT' });
     this.remove(name);
     if (this.loseAnswer) throw new OperationError('connection reset', { code: 'UNAVAILABLE' });
   }
@@ -44,15 +88,23 @@ export class SimulatedApi {
     this.objects.delete(name);
     this.freed.set(name, this.now());
   }
-  give(cidr: string, node: string, uid = `${node}-uid`, order?: number): void {
+  give(cidr: string, node: string, { uid = `${node}-uid`, order, stateId }: Given = {}): void {
     const name = cidr.replace('/', '-');
     const annotations = order === undefined ? {} : { annotations: { [ORDER_ANNOTATION]: String(order) } };
     this.objects.set(name, {
       apiVersion: 'weft.dev/v1alpha1',
       kind: 'AddressBlock',
-      metadata: { name, uid: `uid-${this.#nextUid++}`, ...annotations },
-      spec: { cidr, node, nodeUid: uid },
+      metadata: {
+        name,
+        uid: `uid-${this.#nextUid++}`,
+        resourceVersion: this.#nextVersion(),
+        ...annotations,
+      },
+      spec: { cidr, node, nodeUid: uid, ...(stateId === undefined ? {} : { stateId }) },
     });
+  }
+  #nextVersion(): string {
+    return String(++this.#version);
   }
   #write(text: string): void {
     this.writes.push(text);

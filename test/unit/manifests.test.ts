@@ -124,7 +124,7 @@ it('agents may do exactly this', () => {
     {
       apiGroups: ['weft.dev'],
       resources: ['addressblocks'],
-      verbs: ['get', 'list', 'watch', 'create', 'delete'],
+      verbs: ['get', 'list', 'watch', 'create', 'update', 'delete'],
     },
   ]);
   assert.deepEqual(named('Role/default/weft-agent-events')['rules'], [
@@ -137,6 +137,8 @@ it('agents may do exactly this', () => {
     'Role/default/weft-agent-events',
     'RoleBinding/default/weft-agent-events',
     'ServiceAccount/weft/weft-agent',
+    'ValidatingAdmissionPolicyBinding/weft-abandoned-blocks',
+    'ValidatingAdmissionPolicyBinding/weft-block-deletion',
     'ValidatingAdmissionPolicyBinding/weft-own-node',
   ]);
 });
@@ -147,9 +149,13 @@ it('they are granted to the agents alone, who are whom the policy holds', () => 
     assert.deepEqual(named(name)['subjects'], [subject], name);
   }
   assert.equal(podSpec()['serviceAccountName'], 'weft-agent');
-  const policy = fields(named('ValidatingAdmissionPolicy/weft-own-node')['spec']);
-  assert.deepEqual(policy['matchConditions'], [
-    { name: 'is-an-agent', expression: `request.userInfo.username == '${AGENT}'` },
+  const isAgent = { name: 'is-an-agent', expression: `request.userInfo.username == '${AGENT}'` };
+  const conditions = (policy: string): ReturnType<typeof list> =>
+    list(fields(named(`ValidatingAdmissionPolicy/${policy}`)['spec'])['matchConditions']);
+  assert.deepEqual(conditions('weft-own-node'), [isAgent]);
+  assert.deepEqual(conditions('weft-abandoned-blocks')[0], isAgent);
+  assert.deepEqual(conditions('weft-block-deletion'), [
+    { name: 'is-no-agent', expression: `request.userInfo.username != '${AGENT}'` },
   ]);
 });
 

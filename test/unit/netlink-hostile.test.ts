@@ -5,6 +5,8 @@ import { describe, it } from 'node:test';
 import { decodePodKey } from '../../agent/control/node/pod-guard.ts';
 import { decodeAcknowledgement, decodeAttributes, decodeMessages } from '../../proto/netlink.ts';
 import { decodeCounter, decodeGeneration, decodeSetElements } from '../../proto/nfnetlink.ts';
+import { decodeNftEvent } from '../../proto/nfnetlink-event.ts';
+import { decodeInterfaceSettings, decodeLinkHead } from '../../proto/rtnetlink-event.ts';
 import { decodeLink } from '../../proto/rtnetlink-link.ts';
 import { decodeAddress, decodeNeighbour, decodeRoute } from '../../proto/rtnetlink-route.ts';
 import { decodeSourceRule } from '../../proto/rtnetlink-rule.ts';
@@ -27,6 +29,9 @@ describe('decoders', () => {
     decodeGeneration,
     decodeCounter,
     decodePodKey,
+    decodeLinkHead,
+    decodeInterfaceSettings,
+    decodeNftEvent: (bytes) => [0x0a03, 0x0a0f].map((type) => decodeNftEvent(type, bytes)),
   };
   const inputs = Object.entries(CAPTURES);
 
@@ -69,6 +74,9 @@ describe('decoders', () => {
       decodeSetElements,
       decodeGeneration,
       decodeCounter,
+      decodeLinkHead,
+      decodeInterfaceSettings,
+      (bytes: Uint8Array) => decodeNftEvent(0x0a03, bytes),
     ]) {
       const result = decode(new Uint8Array(3));
       assert.equal(result.ok ? '' : result.reason, 'truncated');

@@ -58,6 +58,7 @@ describe('decodeLink', () => {
       index: 5,
       name: 'weave',
       up: true,
+      running: true,
       mtu: 1400,
       txQueueLength: 1000,
       address: parseMac('02:57:ac:1f:00:0b'),
@@ -66,7 +67,8 @@ describe('decodeLink', () => {
       alias: undefined,
       kind: 'bridge',
       tunType: undefined,
-      hairpin: undefined,
+      port: undefined,
+      bridge: { spanningTree: 0 },
       inet: { forwarding: 1, accept_redirects: 0, send_redirects: 0, rp_filter: 0, accept_local: 0 },
       ipv6Addresses: false,
     };
@@ -84,8 +86,8 @@ describe('decodeLink', () => {
   it("reads a bridge's port with its alias and hairpin mode", () => {
     const link = valueOf(decodeLink(poisoned(CAPTURES.portLink)));
     assert.deepEqual(
-      [link.name, link.kind, link.master, link.hairpin, link.alias, link.peerIndex],
-      ['vethwe00a200002', 'veth', 5, true, 'weft:c0ffeea200002:eth0:10.32.0.2', 2],
+      [link.name, link.kind, link.master, link.port?.hairpin, link.alias, link.peerIndex],
+      ['vethwe00a200002', 'veth', 5, 1, 'weft:c0ffeea200002:eth0:10.32.0.2', 2],
     );
   });
 });
@@ -300,7 +302,7 @@ describe('decodeAcknowledgement', () => {
   });
 
   it('refuses other messages', () => {
-    const message = { type: 16, flags: 0, sequence: 1, payload: new Uint8Array(40) };
+    const message = { type: 16, flags: 0, sequence: 1, portId: 0, payload: new Uint8Array(40) };
     assert.deepEqual(decodeAcknowledgement(message), { ok: false, reason: 'not_an_acknowledgement' });
   });
 });
@@ -362,13 +364,13 @@ describe('builders of links', () => {
     const change = changeLink('vethwe1', {
       up: true,
       alias: 'weft:a',
-      hairpin: true,
+      port: { hairpin: 1 },
       inet: { forwarding: 1 },
     });
     const changed = valueOf(decodeLink(payloadOf(change)));
     assert.deepEqual(
-      [changed.name, changed.up, changed.alias, changed.hairpin],
-      ['vethwe1', true, 'weft:a', true],
+      [changed.name, changed.up, changed.alias, changed.port?.hairpin],
+      ['vethwe1', true, 'weft:a', 1],
     );
     const veth = createVeth({
       near: { name: 'vethwe1', address: mac(1), master: 5 },

@@ -103,13 +103,19 @@ test('BlockClaims: a block that Kubernetes collects again and again is restored 
   const api = new SimulatedApi(() => time.now);
   const pool = new SimulatedPool();
   const claims = createBlockClaims({
-    node: { name: 'a', uid: 'a-uid' },
+    node: { name: 'a', uid: 'a-uid', stateId: 'a'.repeat(32) },
     range: parseCidr('10.32.0.0/12'),
     blockPrefixLength: 26,
     quarantineMs: 600_000,
     quietMs: 600_000,
     api,
-    view: () => ({ source: 'api', blocks: new Map(api.objects), freedBlocks: api.freed }),
+    view: () => ({
+      source: 'api',
+      blocks: new Map(api.objects),
+      freedBlocks: api.freed,
+      abandonedBlocks: api.abandoned,
+      nodesWithoutBlock: 0,
+    }),
     pool,
     now: () => time.now,
     random: () => 0.5,

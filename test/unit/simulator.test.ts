@@ -12,11 +12,8 @@ const OPERATIONS = 1_000_000;
 const CRASHES = 10_000;
 /** The mutations' campaigns are always the same: whether a mechanism matters is no matter of luck. */
 const FIXED_SEED = 1;
-const CAMPAIGN_SEED = 50_000;
-/** Found and not mended yet: an address has two owners on two nodes. */
-const OPEN_SEED = 1_885_377_841;
 
-/** They failed once, with what was wrong then. */
+/** They failed once, with what was wrong then; what is found by a test of its own does not depend on them. */
 const KEPT_SEEDS: readonly { readonly seed: number; readonly operations: number; readonly wrong: string }[] =
   [
     {
@@ -24,11 +21,25 @@ const KEPT_SEEDS: readonly { readonly seed: number; readonly operations: number;
       operations: 20_000,
       wrong: 'a log that went back in time cost running pods their interfaces',
     },
+    {
+      seed: 1_885_377_841,
+      operations: 100_000,
+      wrong: 'an address of a block that was lost was given out while a request about blocks was under way',
+    },
+    {
+      seed: 1009,
+      operations: 100_000,
+      wrong: "a block that a list did not show was given out of before it was seen to be another machine's",
+    },
+    {
+      seed: 50_005,
+      operations: 100_000,
+      wrong: 'a node without a free address took back no blocks of nodes that were gone',
+    },
   ];
 
 describe('simulator', () => {
-  // A fixed one until the open fault below is mended: random ones meet it about once in ten campaigns. `npm run soak` draws.
-  const seed = process.env['WEFT_TEST_SEED'] === undefined ? CAMPAIGN_SEED : testSeed();
+  const seed = testSeed();
 
   it(`${OPERATIONS} operations with ${CRASHES} crashes: no address twice, none lost, none leaked`, async (context) => {
     context.diagnostic(`seeds from ${seed}; repeat with WEFT_TEST_SEED=${seed}`);
@@ -43,10 +54,6 @@ describe('simulator', () => {
       assert.deepEqual((await simulate({ seed: kept, operations })).violations, []);
     });
   }
-
-  it(`seed ${OPEN_SEED}: open, an address with two owners`, { todo: true }, async () => {
-    assert.deepEqual((await simulate({ seed: OPEN_SEED, operations: 100_000 })).violations, []);
-  });
 
   it('the same seed gives the same run', async () => {
     const once = await simulate({ seed, operations: 5000 });

@@ -1,5 +1,6 @@
 // Drives the block claims: one step at a time, again when something changed or the last step asked for it. Invariant: no two steps
 // overlap, and a wake-up during a step is not lost.
+import { formatCidr } from '../../../proto/address.ts';
 import type { Clock } from '../../kube/clock.ts';
 import type { BlockClaims } from './block-claims.ts';
 
@@ -10,23 +11,31 @@ export interface BlockClaimLoop {
   stop(): Promise<void>;
 }
 
-/** `stepped` is told after every step, to publish what changed. */
+/** `changed` is told after a step that left the node with other blocks than before: one follows each allocation, and most do not. */
 export function startBlockClaims(options: {
-  claims: Pick<BlockClaims, 'step'>;
+  claims: Pick<BlockClaims, 'step' | 'state'>;
   clock: Pick<Clock, 'setTimer'>;
-  stepped?: () => void;
+  changed?: () => void;
 }): BlockClaimLoop {
-  const { claims, clock, stepped } = options;
+  const { claims, clock, changed } = options;
   let isStopped = false;
   let isWoken = false;
   let running: Promise<void> | undefined;
   let cancelTimer: () => void = () => undefined;
+  let told = '';
+
+  const tell = (): void => {
+    const blocks = claims.state().map(({ cidr }) => formatCidr(cidr));
+    if (blocks.join(' ') === told) return;
+    told = blocks.join(' ');
+    changed?.();
+  };
 
   const run = async (): Promise<void> => {
     for (;;) {
       isWoken = false;
       const delayMs = await claims.step();
-      stepped?.();
+      tell();
       if (isStopped) return;
       if (isWoken || delayMs === 0) continue;
       if (delayMs !== undefined) cancelTimer = clock.setTimer(Math.ceil(delayMs), wake);

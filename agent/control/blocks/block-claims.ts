@@ -1,6 +1,8 @@
-// Claims address blocks: the first one on join, one spare ahead of need, others back when they were empty for a while. Creating the
+// Claims address blocks: the first one on join, one spare ahead of need unless the last ones are left for nodes that have none, others back
+// when they were empty for a while. Creating the
 // object is the claim; ALREADY_EXISTS means to choose another. One decision and at most one API write a step; nothing while idle.
-// Invariant: addresses are given out only of blocks that the API was seen to accept as ours and that no other node was seen to hold.
+// Invariant: addresses are given out only of blocks that the API was seen to accept as ours, under the Node as it is now, and that no
+// other node was seen to hold.
 import { type Cidr, blockCidr, formatCidr } from '../../../proto/address.ts';
 import { formatBlockName } from '../../ipam/block-name.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
@@ -9,6 +11,9 @@ import { codeOf } from '../../operation-error.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
 import { RewritePace } from '../rewrite-pace.ts';
 import { withRemedy } from '../cluster/api-remedy.ts';
+import type { Trouble } from '../trouble.ts';
+import { AbandonedBlocks } from './abandoned-blocks.ts';
+import { BlockDemand, type BlockDemandOptions } from './block-demand.ts';
 import { ClaimBackoff } from './claim-backoff.ts';
 import { ClaimChoice, type ClaimChoiceOptions } from './claim-choice.ts';
 import {
@@ -20,13 +25,12 @@ import {
   blockObject,
 } from './own-blocks.ts';
 
-export interface BlockClaimsOptions extends ClaimChoiceOptions {
+export interface BlockClaimsOptions extends ClaimChoiceOptions, Omit<BlockDemandOptions, 'held' | 'left'> {
   readonly node: NodeIdentity;
-  /** How long an empty block, other than the first, is kept. */
-  readonly quietMs: number;
-  /** Blocks that one node may hold. */
-  readonly maxBlocks?: number;
-  readonly api: Pick<ClusterApi, 'createBlock' | 'deleteBlock'>;
+  readonly api: Pick<
+    ClusterApi,
+    'createBlock' | 'replaceBlock' | 'deleteBlock' | 'getBlock' | 'getPeer' | 'getNode'
+  >;
   readonly view: () => BlockView;
   readonly pool: Pick<LoggedAddressPool, 'list' | 'usedIn' | 'setBlocks' | 'usage'>;
   /** Milliseconds of the clock that `freedBlocks` is told in. */
@@ -37,11 +41,17 @@ export interface BlockClaimsOptions extends ClaimChoiceOptions {
 export interface BlockClaims {
   /** Call again after so many milliseconds, or earlier when the view or the pool changed; undefined: only then. Never throws; one at a time. */
   step(): Promise<number | undefined>;
+  /** Takes in what the view says, at once and without a request: a step under way may wait for an answer. */
+  look(): void;
+  /** Whether what the API says was taken in. */
+  readonly hasHeard: boolean;
   /** What addresses are given out of, in the order of claim. */
   usable(): readonly Cidr[];
   state(): readonly OwnBlockState[];
   /** 1 while a block is wanted and none could be had. */
   pendingClaims(): number;
+  /** Why pods cannot be attached for want of a block, where a person has to do something. */
+  trouble(): Trouble | undefined;
 }
 
 export interface OwnBlockState {
@@ -50,7 +60,6 @@ export interface OwnBlockState {
   readonly used: number;
 }
 
-const MAX_BLOCKS = 64;
 /** A block that was asked for and is not in the view after so long is asked for again. */
 const VIEW_LAG_MS = 30_000;
 export const createBlockClaims = (options: BlockClaimsOptions): BlockClaims => new Claims(options);
@@ -65,17 +74,26 @@ class Claims implements BlockClaims {
   #poolBlocks = '';
   #isPending = false;
   #isExhausted = false;
+  readonly #demand: BlockDemand;
+  readonly #abandoned: AbandonedBlocks;
+  hasHeard = false;
 
   constructor(options: BlockClaimsOptions) {
     this.#options = options;
     this.#own = new OwnBlocks(options);
     this.#choice = new ClaimChoice(options);
     this.#retry = new ClaimBackoff(options.random);
-    this.#absorb();
+    this.#demand = new BlockDemand({
+      ...options,
+      held: () => this.#inState('held'),
+      left: (now) => this.#left(now),
+    });
+    this.#abandoned = new AbandonedBlocks(options);
+    this.look();
   }
 
   usable(): readonly Cidr[] {
-    return this.#inState('held').map(({ cidr }) => cidr);
+    return this.#inState('held').flatMap(({ cidr, confirmed }) => (confirmed ? [cidr] : []));
   }
 
   state(): readonly OwnBlockState[] {
@@ -88,32 +106,59 @@ class Claims implements BlockClaims {
   }
 
   async step(): Promise<number | undefined> {
-    this.#absorb();
+    const delayMs = await this.#decide();
+    const { view, now } = this.#options;
+    if (view().source === 'snapshot' || delayMs === 0) return delayMs;
+    const abandonedMs = this.#abandoned.remaining(view(), now());
+    // A pause after a failure holds for this as well.
+    const restMs =
+      abandonedMs === undefined ? undefined : Math.max(abandonedMs, this.#retry.remaining(now()));
+    const delays = [delayMs, restMs].filter((delay) => delay !== undefined);
+    return delays.length === 0 ? undefined : Math.min(...delays);
+  }
+
+  /** At most one write; when to look again on account of this node's own blocks. */
+  async #decide(): Promise<number | undefined> {
+    this.look();
     const now = this.#options.now();
     const pauseMs = this.#retry.remaining(now);
     if (this.#options.view().source === 'snapshot') return undefined;
     const missing = this.#missing(now);
-    const wanted = missing === undefined && this.#isClaimWanted();
+    const { blocks } = this.#options.view();
+    const unconfirmed = this.#inState('held').filter(({ confirmed }) => !confirmed);
+    const confirmable = unconfirmed.find(({ name }) => blocks.has(name));
+    // What is to be confirmed, or made again, may be enough.
+    const wanted = missing === undefined && unconfirmed.length === 0 && this.#demand.isClaimWanted(now);
     this.#isPending = wanted;
     if (pauseMs > 0) return pauseMs;
     if (missing !== undefined) return this.#restore(missing);
+    if (confirmable !== undefined) return this.#confirm(confirmable);
+    // Before claims: it may be the last block that there is.
+    if (this.#abandoned.remaining(this.#options.view(), now) === 0) {
+      await this.#abandoned.takeBack(this.#options.view(), now);
+      return 0;
+    }
+    const giving = this.#inState('returning')[0] ?? this.#demand.emptied(now);
+    if (giving !== undefined) return this.#giveBack(giving);
     if (wanted) return this.#claim();
     this.#isExhausted = false;
-    const giving = this.#inState('returning')[0] ?? this.#emptied(now);
-    if (giving !== undefined) return this.#giveBack(giving);
     return this.#nextLook(now);
   }
 
-  #absorb(): void {
-    const { view, now, log } = this.#options;
-    for (const change of this.#own.absorb(view(), now())) {
+  look(): void {
+    const { view, node, now, log } = this.#options;
+    const current = view();
+    this.hasHeard = current.source === 'api';
+    for (const change of this.#own.absorb(current, now())) {
       const { block } = change;
       const fields = { block: block.name };
       switch (change.kind) {
         case 'fenced':
           log.warn(
             'block_fenced',
-            `Block ${block.name} of this node is held by node "${change.holder}" now: no new addresses from it. Delete the pods of this node that have one of its addresses`,
+            change.holder === node.name
+              ? `Block ${block.name} was claimed with another state directory than this one: no new addresses from it. It is given back when no pod has one of its addresses`
+              : `Block ${block.name} of this node is held by node "${change.holder}" now: no new addresses from it. Delete the pods of this node that have one of its addresses`,
             { ...fields, holder: change.holder },
           );
           break;
@@ -172,6 +217,7 @@ class Claims implements BlockClaims {
     }
     this.#retry.succeeded();
     block.seen = false;
+    block.confirmed = true;
     block.askedAtMs = now();
     const pace = this.#restores.get(block.name) ?? new RewritePace();
     this.#restores.set(block.name, pace);
@@ -185,6 +231,35 @@ class Claims implements BlockClaims {
     return 0;
   }
 
+  /** Ours of the Node's earlier life: whoever wants to take it back finds it changed from here on. */
+  async #confirm(block: OwnBlock): Promise<number | undefined> {
+    const { api, node, view, log, now } = this.#options;
+    const held = view().blocks.get(block.name);
+    const { annotations, resourceVersion } = held?.metadata ?? {};
+    const wanted = blockObject({ ...block, order: this.#settledOrder(block) }, node);
+    try {
+      await api.replaceBlock({
+        ...wanted,
+        metadata: {
+          ...wanted.metadata,
+          annotations: { ...annotations, ...wanted.metadata.annotations },
+          ...(resourceVersion === undefined ? {} : { resourceVersion }),
+        },
+      });
+    } catch (error) {
+      // Changed or taken back meanwhile: the view will show it.
+      const code = codeOf(error);
+      return code === 'CONFLICT' || code === 'NOT_FOUND' ? this.#retry.lostRace(now()) : this.#failed(error);
+    }
+    this.#retry.succeeded();
+    block.confirmed = true;
+    this.#tellPool();
+    log.info('block_confirmed', `Block ${block.name} is held under the Node's new identity`, {
+      block: block.name,
+    });
+    return 0;
+  }
+
   /** A block whose place is not known, or taken, comes last. */
   #settledOrder(block: OwnBlock): number {
     const others = this.#own.list().filter((other) => other !== block);
@@ -192,10 +267,16 @@ class Claims implements BlockClaims {
     return isSettled ? block.order : this.#own.nextOrder();
   }
 
-  #isClaimWanted(): boolean {
-    const { pool, blockPrefixLength, maxBlocks = MAX_BLOCKS } = this.#options;
-    const oneBlock = 2 ** (32 - blockPrefixLength);
-    return pool.usage().free < oneBlock && this.#inState('held').length < maxBlocks;
+  trouble(): Trouble | undefined {
+    const { pool } = this.#options;
+    if (pool.usage().free > 0) return undefined;
+    if (this.#isExhausted) return { code: 'RANGE_EXHAUSTED', message: this.#exhaustion() };
+    return this.#demand.limit();
+  }
+
+  #left(now: number): number {
+    const own = this.#own.list().map((block) => block.index);
+    return this.#choice.left(this.#options.view(), own, now);
   }
 
   async #claim(): Promise<number | undefined> {
@@ -234,27 +315,15 @@ class Claims implements BlockClaims {
     const { log, range, view } = this.#options;
     if (!this.#isExhausted) {
       this.#isExhausted = true;
-      const { size } = view().blocks;
-      log.warn(
-        'range_exhausted',
-        `No block of ${formatCidr(range)} is left to claim: ${size} are held, others wait in quarantine. Remove nodes, or use a larger range`,
-        { range: formatCidr(range), held: size },
-      );
+      const fields = { range: formatCidr(range), held: view().blocks.size };
+      log.warn('range_exhausted', this.#exhaustion(), fields);
     }
     return this.#choice.retryAfterMs(view(), now);
   }
 
-  /** The latest block that is not needed any more: empty long enough, and one block's worth is free without it. */
-  #emptied(now: number): OwnBlock | undefined {
-    const { pool, blockPrefixLength, quietMs } = this.#options;
-    const oneBlock = 2 ** (32 - blockPrefixLength);
-    if (pool.usage().free - oneBlock < oneBlock) return undefined;
-    const held = this.#inState('held');
-    return held
-      .slice(1)
-      .findLast(
-        ({ emptySinceMs, seen }) => seen && emptySinceMs !== undefined && now - emptySinceMs >= quietMs,
-      );
+  #exhaustion(): string {
+    const { range, view } = this.#options;
+    return `No block of ${formatCidr(range)} is left to claim: ${view().blocks.size} are held, others wait in quarantine. Remove nodes, or use a larger range`;
   }
 
   async #giveBack(block: OwnBlock): Promise<number | undefined> {

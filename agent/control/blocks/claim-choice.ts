@@ -34,7 +34,27 @@ export class ClaimChoice {
 
   /** `own`: blocks of this node, in the order of claim. Undefined: none is left. */
   choose(view: BlockView, own: readonly BlockIndex[], nowMs: number): BlockIndex | undefined {
-    const { range, blockPrefixLength, quarantineMs, random } = this.#options;
+    const { range, blockPrefixLength, random } = this.#options;
+    const { claimed, barred } = this.#taken(view, own, nowMs);
+    // A create that was not answered may have worked.
+    const again = this.#unanswered;
+    if (again !== undefined && !claimed.has(again) && !barred.has(again)) return again;
+    return chooseBlock({ count: blockCount(range, blockPrefixLength), own, claimed, barred, random });
+  }
+
+  /** How many blocks there are to choose from. */
+  left(view: BlockView, own: readonly BlockIndex[], nowMs: number): number {
+    const { range, blockPrefixLength } = this.#options;
+    const { claimed, barred } = this.#taken(view, own, nowMs);
+    return blockCount(range, blockPrefixLength) - new Set([...claimed, ...barred]).size;
+  }
+
+  #taken(
+    view: BlockView,
+    own: readonly BlockIndex[],
+    nowMs: number,
+  ): { readonly claimed: Set<BlockIndex>; readonly barred: Set<BlockIndex> } {
+    const { quarantineMs } = this.#options;
     const claimed = new Set(own);
     for (const { spec } of view.blocks.values()) {
       for (const index of this.#touching(spec.cidr.replace('/', '-'))) claimed.add(index);
@@ -47,10 +67,7 @@ export class ClaimChoice {
       if (claimed.has(index) || nowMs - lostAtMs > CONTESTED_MS) this.#contested.delete(index);
       else barred.add(index);
     }
-    // A create that was not answered may have worked.
-    const again = this.#unanswered;
-    if (again !== undefined && !claimed.has(again) && !barred.has(again)) return again;
-    return chooseBlock({ count: blockCount(range, blockPrefixLength), own, claimed, barred, random });
+    return { claimed, barred };
   }
 
   won(): void {

@@ -2,7 +2,8 @@
 //
 //   held ──another node has it──▶ fenced (no new addresses) ──ours again──▶ held
 //    │                               └── no pods left ──▶ forgotten
-//    ├── vanished from the API ──▶ held, to be created again
+//    ├── vanished from the API ──▶ held, not used until it is created again
+//    ├── the Node was made anew ──▶ held, not used until it is confirmed
 //    └── empty and quiet ──▶ returning ──deleted──▶ returned ──vanished──▶ forgotten
 import { type BlockIndex, type Cidr, blockCidr, blockOf, formatCidr } from '../../../proto/address.ts';
 import type { AddressBlock } from '../../../proto/api-kinds.ts';
@@ -17,12 +18,18 @@ export interface BlockView {
   readonly blocks: ReadonlyMap<string, AddressBlock>;
   /** Block name → time of the clock at which it vanished. */
   readonly freedBlocks: ReadonlyMap<string, number>;
+  /** Block name → time of the clock since which its holder is not in the cluster. */
+  readonly abandonedBlocks: ReadonlyMap<string, number>;
+  /** How many of the other nodes hold no block. */
+  readonly nodesWithoutBlock: number;
 }
 
 export interface NodeIdentity {
   readonly name: string;
   /** Of this incarnation of the Node object. */
   readonly uid: string;
+  /** Of the state directory (state-identity.ts): another machine of the same name has another one. */
+  readonly stateId: string;
 }
 
 export interface OwnBlock {
@@ -34,6 +41,8 @@ export interface OwnBlock {
   state: 'held' | 'fenced' | 'returning' | 'returned';
   /** The API showed it as ours. Only what was seen can vanish. */
   seen: boolean;
+  /** The claim is there, and this incarnation's of the Node. Others may have one that is not, so it is not used. */
+  confirmed: boolean;
   /** When it was created or last asked for; an unseen one is given time to show up. */
   askedAtMs: number;
   /** Since when it has no pods, as far as we looked. */
@@ -58,6 +67,8 @@ export const UNKNOWN_ORDER = 1e9;
 export class OwnBlocks {
   readonly #options: OwnBlocksOptions;
   readonly #blocks = new Map<string, OwnBlock>();
+  /** Views are immutable, and some have many blocks. */
+  #absorbed: BlockView | undefined;
 
   constructor(options: OwnBlocksOptions) {
     this.#options = options;
@@ -90,19 +101,26 @@ export class OwnBlocks {
 
   /** Takes in what the API and the pool say; returns what an operator should hear of. */
   absorb(view: BlockView, nowMs: number): readonly OwnershipChange[] {
-    this.#adopt(view, nowMs);
+    if (view !== this.#absorbed) this.#adopt(view, nowMs);
+    this.#absorbed = view;
+    this.#adoptUsed(view, nowMs);
     return this.list().flatMap((block) => this.#compare(block, view, nowMs) ?? []);
   }
 
   #adopt(view: BlockView, nowMs: number): void {
-    const { node, range, blockPrefixLength, pool } = this.#options;
+    const { node, range, blockPrefixLength } = this.#options;
     for (const object of view.blocks.values()) {
-      // Of an earlier incarnation of this node: not ours; Kubernetes collects it with the old Node. One with pods is found below.
-      if (object.spec.node !== node.name || object.spec.nodeUid !== node.uid) continue;
+      // One of another state directory is not ours: another machine of this name may live on. One with pods is found below.
+      if (!isHeldBy(node, object)) continue;
       const facts = blockFacts(object, { range, blockPrefixLength });
       if (facts === undefined || this.#blocks.has(object.metadata.name)) continue;
-      this.add({ index: facts.index, order: orderOf(object), nowMs });
+      this.add({ index: facts.index, order: orderOf(object), nowMs }).confirmed =
+        object.spec.nodeUid === node.uid;
     }
+  }
+
+  #adoptUsed(view: BlockView, nowMs: number): void {
+    const { range, blockPrefixLength, pool } = this.#options;
     for (const { address } of pool.list()) {
       const index = blockOf(range, blockPrefixLength, address);
       if (index === undefined) continue; // the range was changed; the pod keeps what it has
@@ -121,10 +139,10 @@ export class OwnBlocks {
     if (used > 0) block.emptySinceMs = undefined;
     else block.emptySinceMs ??= nowMs;
     const object = view.blocks.get(block.name);
-    const holder = object?.spec.node;
-    if (holder === node.name) {
+    if (object !== undefined && isHeldBy(node, object)) {
       block.seen = true;
-      if (object !== undefined) block.order = orderOf(object);
+      block.confirmed = object.spec.nodeUid === node.uid;
+      block.order = orderOf(object);
       if (block.state !== 'fenced') return undefined;
       block.state = 'held';
       return { kind: 'regained', block };
@@ -138,9 +156,13 @@ export class OwnBlocks {
       this.forget(block.name);
       return undefined;
     }
-    if (holder === undefined) return undefined; // vanished, or not yet to be seen: block-claims.ts asks for it again
+    if (object === undefined) {
+      // Vanished, or not yet to be seen: block-claims.ts asks for it again. What has vanished may be another node's by now.
+      if (block.seen && view.source === 'api') block.confirmed = false;
+      return undefined;
+    }
     block.state = 'fenced';
-    return { kind: 'fenced', block, holder };
+    return { kind: 'fenced', block, holder: object.spec.node };
   }
 
   #create({ index, order, askedAtMs }: Pick<OwnBlock, 'index' | 'order' | 'askedAtMs'>): OwnBlock {
@@ -153,6 +175,7 @@ export class OwnBlocks {
       order,
       state: 'held',
       seen: false,
+      confirmed: true,
       askedAtMs,
       emptySinceMs: undefined,
     };
@@ -165,7 +188,11 @@ function orderOf({ metadata }: AddressBlock): number {
   return /^[1-9]\d{0,5}$/.test(text) ? Number(text) : UNKNOWN_ORDER;
 }
 
-/** The object that claims the block. It belongs to the Node: when that goes, Kubernetes collects the block. */
+const isHeldBy = (node: NodeIdentity, { spec }: AddressBlock): boolean =>
+  spec.node === node.name &&
+  (spec.stateId === undefined ? spec.nodeUid === node.uid : spec.stateId === node.stateId);
+
+/** The object that claims the block. Nobody owns it: it outlives the Node for as long as its addresses may be in use. */
 export const blockObject = (
   block: Pick<OwnBlock, 'name' | 'cidr' | 'order'>,
   node: NodeIdentity,
@@ -175,7 +202,6 @@ export const blockObject = (
   metadata: {
     name: block.name,
     annotations: { [ORDER_ANNOTATION]: String(block.order) },
-    ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: node.name, uid: node.uid }],
   },
-  spec: { cidr: formatCidr(block.cidr), node: node.name, nodeUid: node.uid },
+  spec: { cidr: formatCidr(block.cidr), node: node.name, nodeUid: node.uid, stateId: node.stateId },
 });

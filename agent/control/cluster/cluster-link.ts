@@ -15,13 +15,14 @@ import {
   startReflector,
 } from '../../kube/reflector.ts';
 import { createResourceSource } from '../../kube/resource-source.ts';
-import { OperationError } from '../../operation-error.ts';
+import { OperationError, codeOf } from '../../operation-error.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
 import { startBlockClaims } from '../blocks/block-claim-loop.ts';
 import { type BlockClaims, createBlockClaims } from '../blocks/block-claims.ts';
 import type { ClusterViewKeeper } from './cluster-view.ts';
 import { CRD_REMEDY, withRemedy } from './api-remedy.ts';
 import { type Identity, identityOf } from './identity.ts';
+import { RivalMachine } from './rival-machine.ts';
 import { createPeerPublication } from './peer-publication.ts';
 import { type NodeEvents, createNodeEvents } from './node-events.ts';
 import { type ObjectWatchOptions, createObjectWatch } from './object-watch.ts';
@@ -35,6 +36,8 @@ export interface ClusterLinkOptions {
   readonly version: string;
   /** From the snapshot. */
   readonly nodeUid: string | undefined;
+  /** Of this agent's state directory. */
+  readonly stateId: string;
   readonly view: ClusterViewKeeper;
   readonly pool: LoggedAddressPool;
   readonly clock: Clock;
@@ -65,8 +68,10 @@ export interface ClusterLink {
   serviceConflict(): ReturnType<ServiceRanges['conflict']>;
   /** Events about the node, told as soon as the API can be reached. */
   readonly events: NodeEvents;
-  /** The view or the pool changed. */
-  wake(): void;
+  /** Resolves when it is known whose the blocks are that this node had, or the API has been silent for a while; never rejects. */
+  readonly settled: Promise<void>;
+  viewChanged(): void;
+  poolChanged(): void;
   stop(): Promise<void>;
 }
 
@@ -75,6 +80,8 @@ const PUBLICATION = 'publication';
 const CREDENTIALS = 'credentials';
 /** What ends by itself within that time is not told to the cluster: roles take a moment to be seen everywhere. */
 const SETTLE_MS = 5000;
+/** Pods wait no longer for an API that is away. */
+const SILENCE_MS = 3000;
 
 export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   const { settings, view, pool, clock, random, log } = options;
@@ -87,6 +94,15 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   let api: ReturnType<typeof createClusterApi> | undefined;
   let stopped = false;
   let saidPodCidr = false;
+  let isIdentityConfirmed = false;
+  /** The Node object is not there, so what it would own is collected at once. */
+  let isNodeGone = false;
+  const rival = new RivalMachine({ nodeName: settings.nodeName, stateId: options.stateId, clock, log });
+  const settled = Promise.withResolvers<void>();
+  const cancelSilence = clock.setTimer(SILENCE_MS, settled.resolve);
+  const settle = (): void => {
+    if (isIdentityConfirmed && claims?.hasHeard === true) settled.resolve();
+  };
   /** What fails now, by what was tried. */
   const failing = new Map<string, Trouble>();
   const note = (what: string, error: unknown, message: string): void => {
@@ -96,14 +112,18 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
 
   const startClaims = (own: Identity): void => {
     claims = createBlockClaims({
-      node: { name: own.nodeName, uid: own.nodeUid },
+      node: { name: own.nodeName, uid: own.nodeUid, stateId: options.stateId },
       range: settings.range,
       blockPrefixLength: settings.blockPrefixLength,
       quarantineMs: settings.blockQuarantineMs,
       quietMs: settings.blockQuietMs,
       api: {
         createBlock: (block) => connected().createBlock(block),
+        replaceBlock: (block) => connected().replaceBlock(block),
         deleteBlock: (name, precondition) => connected().deleteBlock(name, precondition),
+        getBlock: (name) => connected().getBlock(name),
+        getPeer: (name) => connected().getPeer(name),
+        getNode: (name) => connected().getNode(name),
       },
       view: () => view.current(),
       pool,
@@ -111,7 +131,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       random,
       log,
     });
-    loop = startBlockClaims({ claims, clock, stepped: options.changed });
+    loop = startBlockClaims({ claims, clock, changed: options.changed });
   };
 
   // Claims write only once the view came from the API, so by then there is a client.
@@ -122,6 +142,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
 
   const learnIdentity = async (): Promise<void> => {
     const { uid, podCidrs } = await connected().getNode(settings.nodeName);
+    isNodeGone = false;
     failing.delete(IDENTITY);
     tellPodCidrs(podCidrs);
     if (identity !== undefined && identity.nodeUid !== uid) {
@@ -136,6 +157,8 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       identity = identityOf(settings.nodeName, uid);
       startClaims(identity);
     }
+    isIdentityConfirmed = true;
+    settle();
     publication?.changed();
     options.changed();
   };
@@ -155,6 +178,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   const identityTask = createPersistentTask({
     run: learnIdentity,
     failed(error) {
+      isNodeGone = codeOf(error) === 'NOT_FOUND';
       const message = `Cannot learn this node's identity from Node "${settings.nodeName}": ${withRemedy(error)}`;
       note(IDENTITY, error, message);
       log.warn('api_request_failed', message, errorFields(error));
@@ -197,12 +221,13 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
     api = createClusterApi({ http, decodePeer, decodeAddressBlock });
     publication = createPeerPublication({
       api,
-      identity: () => identity,
+      identity: () => (isNodeGone ? undefined : identity),
       spec: {
         addresses: [formatIpv4(options.nodeIp)],
         port: settings.port,
         features: ['probe'],
         version: options.version,
+        stateId: options.stateId,
         vtepMacText: ({ vtepMac }) => formatMac(vtepMac),
       },
       view: () => view.current(),
@@ -291,18 +316,29 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       reflectors === undefined
         ? undefined
         : { peers: reflectors.peers.state(), blocks: reflectors.blocks.state() },
-    troubles: () => [...failing.values(), ...refusedKinds()],
+    troubles() {
+      const own = [rival.trouble(), claims?.trouble()].filter((trouble) => trouble !== undefined);
+      return [...failing.values(), ...refusedKinds(), ...own];
+    },
     serviceConflict: () => serviceRanges.conflict(),
     events,
-    wake() {
+    settled: settled.promise,
+    viewChanged() {
+      rival.look(view.current());
+      claims?.look(); // before anything else is served: what is another node's now is given out no more
+      settle();
       const own = identity && view.current().peers.get(identity.nodeName);
       // Deleted together with the Node, or for the first time: the Node may be another one now.
       if (api !== undefined && own === undefined && view.current().source === 'api') identityTask.request();
       publication?.changed();
       loop?.wake();
     },
+    poolChanged() {
+      loop?.wake();
+    },
     async stop() {
       stopped = true;
+      cancelSilence();
       configurationTask.stop();
       serviceRanges.stop();
       events.stop();

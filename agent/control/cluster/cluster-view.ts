@@ -6,6 +6,7 @@ import type { AddressBlock, Peer } from '../../../proto/api-kinds.ts';
 import type { Clock } from '../../kube/clock.ts';
 import type { ReflectorEvents } from '../../kube/reflector.ts';
 import { type BlockFacts, type PeerFacts, blockFacts, olderPeer, peerFacts } from './object-facts.ts';
+import { AbandonedSince } from './abandoned-since.ts';
 import { PeerSlots } from './peer-slots.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -23,6 +24,10 @@ export interface ClusterView {
   readonly slots: ReadonlyMap<string, number>;
   /** Block name → time of `clock` at which it vanished. */
   readonly freedBlocks: ReadonlyMap<string, number>;
+  /** Block name → time of `clock` since which its holder has no peer, or one of another state directory. */
+  readonly abandonedBlocks: ReadonlyMap<string, number>;
+  /** How many of the other nodes hold no block. */
+  readonly nodesWithoutBlock: number;
   readonly problems: readonly ViewProblem[];
 }
 
@@ -84,6 +89,7 @@ export function createClusterView(options: ClusterViewOptions): ClusterViewKeepe
   const freed = new Map<string, number>();
   for (const [name, age] of Object.entries(snapshot?.freedBlocks ?? {})) freed.set(name, startedAt - age);
 
+  const abandoned = new AbandonedSince();
   let view: ClusterView | undefined;
   let announced = false;
   const touched = (): void => {
@@ -96,11 +102,13 @@ export function createClusterView(options: ClusterViewOptions): ClusterViewKeepe
     });
   };
 
-  const current = (): ClusterView => (view ??= computeView({ options, peers, blocks, slots, freed }));
+  const current = (): ClusterView =>
+    (view ??= computeView({ options, peers, blocks, slots, freed, abandoned }));
 
   const noteBlocks = (change: Change): void => {
     const now = clock.now();
-    for (const name of change.gone) freed.set(name, now);
+    // Who waited for the quarantine to take a block back has waited for all.
+    for (const name of change.gone) freed.set(name, abandoned.of(name) ?? now);
     for (const name of change.present) freed.delete(name);
     for (const [name, at] of freed) if (now - at > FREED_MEMORY_MS) freed.delete(name);
     touched();
@@ -172,8 +180,11 @@ function computeView(state: {
   blocks: Kind<AddressBlock>;
   slots: PeerSlots;
   freed: ReadonlyMap<string, number>;
+  abandoned: AbandonedSince;
 }): ClusterView {
   const { options, peers, blocks } = state;
+  const isHeard = peers.listed && blocks.listed;
+  if (isHeard) state.abandoned.look(peers.objects, blocks.objects, options.clock.now());
   const problems: ViewProblem[] = [];
   const slots = state.slots.assign([...peers.objects.keys()].filter((name) => name !== options.nodeName));
   const usable = usablePeers(peers.objects, options, problems);
@@ -186,7 +197,7 @@ function computeView(state: {
       problems.push({ kind: 'no-slot', name, text: `peer "${name}" has no slot: there are too many peers` });
   }
   return {
-    source: peers.listed && blocks.listed ? 'api' : 'snapshot',
+    source: isHeard ? 'api' : 'snapshot',
     peers: new Map(peers.objects),
     blocks: new Map(blocks.objects),
     resourceVersions: versions(peers, blocks),
@@ -194,8 +205,20 @@ function computeView(state: {
     held: heldBlocks(blocks.objects, { ...options, reachable }, problems),
     slots,
     freedBlocks: new Map(state.freed),
+    abandonedBlocks: state.abandoned.all(),
+    nodesWithoutBlock: nodesWithoutBlock(peers.objects, blocks.objects, options.nodeName),
     problems,
   };
+}
+
+function nodesWithoutBlock(
+  peers: ReadonlyMap<string, Peer>,
+  blocks: ReadonlyMap<string, AddressBlock>,
+  nodeName: string,
+): number {
+  const holders = new Set([nodeName]);
+  for (const { spec } of blocks.values()) holders.add(spec.node);
+  return [...peers.keys()].filter((name) => !holders.has(name)).length;
 }
 
 /** This node first, then the oldest first: who comes later with the same address or MAC loses. */

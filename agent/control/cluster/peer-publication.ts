@@ -157,6 +157,7 @@ const canonical = ({ spec, metadata }: Peer): string =>
     spec.vtepMac,
     spec.features,
     spec.version,
+    spec.stateId ?? null,
     spec.publicKey ?? null,
     metadata.ownerReferences?.map(({ uid }) => uid) ?? [],
   ]);

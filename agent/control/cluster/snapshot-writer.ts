@@ -1,10 +1,10 @@
 // Writes the snapshot behind the caller's back: `save` returns at once, calls that come together make one file, and a disk that fails
-// costs nothing but a report; the next attempt follows by itself. Atomic and durable: temporary file, fsync, rename, directory fsync.
-import { chmod, mkdir, open, rename, rm } from 'node:fs/promises';
+// costs nothing but a report; the next attempt follows by itself. Atomic and durable (replace-file.ts).
 import { join } from 'node:path';
 
 import type { Clock } from '../../kube/clock.ts';
 import { OperationError, codeOf } from '../../operation-error.ts';
+import { replaceFile } from '../replace-file.ts';
 import { SNAPSHOT_FILE, type Snapshot, encodeSnapshot } from './snapshot.ts';
 
 export interface SnapshotWriter {
@@ -85,26 +85,8 @@ export function createSnapshotWriter(options: SnapshotWriterOptions): SnapshotWr
 }
 
 /** Replaces the snapshot in `directory`, which is made when it is missing. */
-export async function writeSnapshot(directory: string, snapshot: Snapshot): Promise<void> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  await chmod(directory, 0o700);
-  const temporary = join(directory, `${SNAPSHOT_FILE}.new`);
-  await rm(temporary, { force: true });
-  const file = await open(temporary, 'wx', 0o600);
-  try {
-    await file.writeFile(encodeSnapshot(snapshot));
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, join(directory, SNAPSHOT_FILE));
-  const folder = await open(directory, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
+export const writeSnapshot = (directory: string, snapshot: Snapshot): Promise<void> =>
+  replaceFile(directory, SNAPSHOT_FILE, encodeSnapshot(snapshot));
 
 function unwritable(directory: string, error: unknown): OperationError {
   const path = join(directory, SNAPSHOT_FILE);

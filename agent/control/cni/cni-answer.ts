@@ -26,6 +26,7 @@ const CNI_CODES: Readonly<Record<string, number>> = {
   UNKNOWN_ATTACHMENT: CNI_CODE.unknownContainer,
   NOT_READY: CNI_CODE.tryAgainLater,
   NO_BRIDGE: CNI_CODE.tryAgainLater,
+  NO_POD_SET: CNI_CODE.tryAgainLater,
   NO_BLOCK: CNI_CODE.tryAgainLater,
   POOL_EXHAUSTED: CNI_CODE.tryAgainLater,
   LOG_UNWRITABLE: CNI_CODE.tryAgainLater,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { MAX_DESCRIPTORS, requestBytes } from '../../../proto/shim-codec.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
 import { createPodDescriptorsCheck } from '../../linux/pod-descriptors.ts';
-import { openReadiness } from '../../linux/readiness.ts';
+import type { Readiness } from '../../linux/readiness.ts';
 import { openUnixListener } from '../../linux/unix-listener.ts';
 import type { Settings } from '../../settings.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
@@ -24,7 +24,11 @@ export interface CniServiceOptions {
   readonly settings: Pick<Settings, 'runDirectory' | 'stateDirectory'>;
   readonly pool: LoggedAddressPool;
   readonly links: PodLinks;
+  /** The process's own; it stays open. */
+  readonly readiness: Readiness;
   readonly node: NodeReadiness;
+  /** Pods wait for it: before, a block that this node had may be another's. */
+  readonly settled: Promise<void>;
   readonly log: Logger;
   readonly observe: (outcome: CniOutcome, seconds: number) => void;
   /** What was put right that no request asked for, in words. */
@@ -46,7 +50,10 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
       options.observe(outcome, seconds);
       logOutcome(outcome, seconds, log);
     },
-    beforeAdd: () => replay(),
+    async beforeAdd() {
+      await options.settled;
+      await replay();
+    },
   });
   const tombstones = createTombstones({
     directory: join(settings.stateDirectory, 'tombstones'),
@@ -91,10 +98,9 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
   };
   await look();
   lookAgain();
-  const readiness = openReadiness();
   const listener = openUnixListener({
     path: join(settings.runDirectory, 'cni.sock'),
-    readiness,
+    readiness: options.readiness,
     messageBytes: requestBytes,
     maxDescriptors: MAX_DESCRIPTORS,
     deadlineMs: DEADLINE_MS,
@@ -107,7 +113,6 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
       clearTimeout(looking);
       await listener.close();
       clearTimeout(looking); // a look that ended meanwhile has set it again
-      readiness.close();
     },
   };
 }

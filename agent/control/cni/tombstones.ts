@@ -1,6 +1,7 @@
 // Deletions that the shim left on disk while no agent answered: each file is a DEL request, replayed and removed after success. The shim
-// renames complete files into place; dot files are its unfinished ones. Replaying twice is harmless: DEL is idempotent.
-import { readFile, readdir, rename, rm, stat } from 'node:fs/promises';
+// renames complete files into place; dot files are its unfinished ones, removed when they are old. Replaying twice is harmless: DEL is idempotent.
+import { readdirSync, rmSync, statSync } from 'node:fs';
+import { readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { decodeEnvironment } from '../../../proto/cni-environment.ts';
@@ -9,6 +10,8 @@ import { codeOf } from '../../operation-error.ts';
 import type { CniServer } from './cni-server.ts';
 
 const SUFFIX = '.del';
+/** Long after the shim's own deadline: whoever has not finished its file by then was killed, and the runtime told. */
+const UNFINISHED_MS = 600_000;
 /** What is no DEL is put aside, for a person to look at. */
 const REFUSED_SUFFIX = '.refused';
 
@@ -29,13 +32,23 @@ export function createTombstones({ directory, answer, failed }: TombstonesOption
   /** Carried out, but the file could not be removed: by then the id may be of a new pod, so not again. File → inode and time. */
   const done = new Map<string, string>();
 
-  const list = async (): Promise<readonly string[]> => {
+  // Not in a thread of its own: it is asked before each ADD, when there is nothing, and takes less than to tell a thread of it.
+  const list = (): readonly string[] => {
     try {
-      const names = await readdir(directory);
+      const names = readdirSync(directory);
+      for (const name of names) if (name.startsWith('.')) dropUnfinished(join(directory, name));
       return names.filter((name) => name.endsWith(SUFFIX) && !name.startsWith('.')).sort();
     } catch (error) {
       if (codeOf(error) !== 'ENOENT') failed(directory, codeOf(error)); // ENOENT: the shim makes it when it needs it
       return [];
+    }
+  };
+
+  const dropUnfinished = (file: string): void => {
+    try {
+      if (Date.now() - statSync(file).mtimeMs > UNFINISHED_MS) rmSync(file);
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') failed(file, codeOf(error)); // ENOENT: the shim has just finished it
     }
   };
 
@@ -67,7 +80,7 @@ export function createTombstones({ directory, answer, failed }: TombstonesOption
 
   const replayAll = async (): Promise<number> => {
     let replayed = 0;
-    for (const name of await list()) {
+    for (const name of list()) {
       const file = join(directory, name);
       const reason = await replayOne(file).catch((error: unknown) => {
         if (codeOf(error) === 'UNKNOWN') throw error; // our own bug

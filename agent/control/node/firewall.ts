@@ -12,8 +12,11 @@ import {
 } from './firewall-rules.ts';
 
 export interface Firewall {
-  /** Idempotent; what was made, changed or restored, in words. Throws OperationError: NFT_MISSING, NFT_REFUSED. */
-  ensure(desired: FirewallDesired): Promise<readonly string[]>;
+  /**
+   * Idempotent; what was made, changed or restored, in words. `untouched`: nobody else has changed the tables since the last call, so they
+   * are not listed, which takes processes. Throws OperationError: NFT_MISSING, NFT_REFUSED.
+   */
+  ensure(desired: FirewallDesired, untouched?: boolean): Promise<readonly string[]>;
 }
 
 /** Object's name → what it is; rules are gathered under their chain. */
@@ -68,9 +71,8 @@ function addToListing(listing: Map<string, unknown>, object: NftCommand): void {
 
 async function readListing(nft: Nft): Promise<Listing> {
   const listing = new Map<string, unknown>();
-  for (const [family, table] of TABLES) {
-    for (const object of (await nft.list(family, table)) ?? []) addToListing(listing, object);
-  }
+  const tables = await Promise.all(TABLES.map(([family, table]) => nft.list(family, table)));
+  for (const object of tables.flatMap((objects) => objects ?? [])) addToListing(listing, object);
   return listing;
 }
 
@@ -118,13 +120,12 @@ export function createFirewall({ nft, generation }: FirewallPorts): Firewall {
   let applied: Applied | undefined;
 
   return {
-    async ensure(desired) {
+    async ensure(desired, untouched = false) {
       // Read before the listing: a change in between shows next time.
       const current = generation();
       const unchanged = isDeepStrictEqual(applied?.desired, desired);
-      if (applied !== undefined && unchanged && current !== undefined && current === applied.generation) {
-        return [];
-      }
+      const same = untouched || (current !== undefined && current === applied?.generation);
+      if (applied !== undefined && unchanged && same) return [];
       const before = await readListing(nft);
       const intact = applied !== undefined && isDeepStrictEqual(before, applied.listing);
       if (applied !== undefined && intact && unchanged) {
@@ -136,6 +137,12 @@ export function createFirewall({ nft, generation }: FirewallPorts): Firewall {
       await nft.apply(
         onlyPeers ? peerCommands(desired.peerAddresses) : firewallCommands(desired, presentObjects(before)),
       );
+      if (applied !== undefined && unchanged) {
+        // A repair gives what was there before. Whether it did is seen at the next look: each listing is a process.
+        const words = differences(before, applied.listing, 'restored');
+        applied = { ...applied, generation: undefined };
+        return words;
+      }
       const seen = generation();
       const listing = await readListing(nft);
       if (listing.size === 0) {
@@ -144,7 +151,7 @@ export function createFirewall({ nft, generation }: FirewallPorts): Firewall {
         });
       }
       applied = { desired, listing, generation: seen };
-      return differences(before, listing, unchanged ? 'restored' : 'changed');
+      return differences(before, listing, 'changed');
     },
   };
 }

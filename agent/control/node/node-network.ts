@@ -37,7 +37,15 @@ import { openNft } from '../../linux/nft.ts';
 import { OperationError } from '../../operation-error.ts';
 import { createFirewall, type Firewall } from './firewall.ts';
 import { openPodGuard, type PodGuard } from './pod-guard.ts';
-import { ensurePodPorts, listPodPorts } from './pod-ports.ts';
+import { listPodPorts } from './pod-ports.ts';
+import {
+  ensurePodPorts,
+  type ExpectedPorts,
+  type KnownPod,
+  movePodPorts,
+  restoreIpv6Setting,
+  type SeenPort,
+} from './port-upkeep.ts';
 import { BRIDGE, type KernelNetwork, requireFreeRange, ROUTE_PROTOCOL, TUN } from './range-conflicts.ts';
 
 export { findRangeConflicts } from './range-conflicts.ts';
@@ -54,12 +62,29 @@ export interface NodeNetworkDesired {
   readonly masquerade: boolean;
 }
 
+export interface NetworkHints {
+  /** For what the kernel has forgotten of a pod's port. */
+  readonly known?: readonly KnownPod[];
+  /** Nobody else has changed the nftables tables since the last call. */
+  readonly rulesUntouched?: boolean;
+}
+
+/** What notifications of the kernel are held against. */
+export interface ExpectedNetwork {
+  readonly range: Cidr;
+  readonly ports: ExpectedPorts;
+  /** By index: the bridge, the TUN and the underlay interface. */
+  readonly interfaces: ReadonlyMap<number, LinkChange>;
+}
+
 export interface NodeNetwork {
   /**
-   * Idempotent; resolves to what had to be made or repaired, in words. Throws OperationError: FOREIGN_INTERFACE, RANGE_OVERLAP, TUN_MISSING,
+   * Idempotent; resolves to what had to be made or repaired, in words, also by calls that failed before. Throws OperationError: FOREIGN_INTERFACE, RANGE_OVERLAP, TUN_MISSING,
    * UNDERLAY_MISSING, NFT_MISSING, NFT_REFUSED, or an errno name.
    */
-  ensure(desired: NodeNetworkDesired): Promise<readonly string[]>;
+  ensure(desired: NodeNetworkDesired, hints?: NetworkHints): Promise<readonly string[]>;
+  /** What the last success left; undefined before. */
+  expected(): ExpectedNetwork | undefined;
   close(): void;
 }
 
@@ -75,10 +100,27 @@ const POD_SIDE: InetSettings = { forwarding: 1, send_redirects: 0, accept_redire
 // The data plane answers pods with ICMP errors from the gateway's address, which is this node's own. Tried: the kernel takes them from the
 // TUN only with accept_local, and where conf/all/rp_filter is on, only with the loose mode and an address on the TUN.
 const TUN_SIDE: InetSettings = { ...POD_SIDE, accept_local: 1, rp_filter: 2 };
-const UNDERLAY_SIDE: InetSettings = { forwarding: 1 };
+const UNDERLAY_WANTED: LinkChange = { inet: { forwarding: 1 } };
 
 /** Depends on nothing but the node, so pods' neighbour entries outlive a bridge that was made again. */
 export const bridgeMac = (nodeIp: Ipv4): Mac => mac(0x0257 * 2 ** 32 + nodeIp);
+
+const bridgeWanted = (nodeIp: Ipv4, mtu: number): LinkChange => ({
+  up: true,
+  mtu,
+  address: bridgeMac(nodeIp),
+  inet: POD_SIDE,
+  ipv6Addresses: false,
+  bridge: { spanningTree: 0 },
+});
+
+const tunWanted = (mtu: number): LinkChange => ({
+  up: true,
+  mtu,
+  txQueueLength: TUN_QUEUE_LENGTH,
+  inet: TUN_SIDE,
+  ipv6Addresses: false,
+});
 
 function requireOwnInterfaces(links: readonly Link[]): void {
   const bridge = links.find(({ name }) => name === BRIDGE);
@@ -119,10 +161,10 @@ const isRoute = (route: Route, wanted: Route): boolean =>
   route.gateway === wanted.gateway &&
   (wanted.preferredSource === undefined || route.preferredSource === wanted.preferredSource);
 
-function underlayName(nodeIp: Ipv4, { addresses, links }: KernelNetwork): string {
+function findUnderlay(nodeIp: Ipv4, { addresses, links }: KernelNetwork): Link {
   const index = addresses.find(({ address }) => address === nodeIp)?.index;
-  const name = links.find((link) => link.index === index)?.name;
-  if (name !== undefined) return name;
+  const underlay = links.find((link) => link.index === index);
+  if (underlay !== undefined) return underlay;
   throw new OperationError(
     `Cannot find the node's address "${formatIpv4(nodeIp)}" on any interface: set it to the address by which the other nodes reach this one`,
     { code: 'UNDERLAY_MISSING', context: { nodeIp: formatIpv4(nodeIp) } },
@@ -145,8 +187,9 @@ export function createNodeNetwork({ route, firewall, guard }: NodeNetworkPorts):
     // Settings first: they must hold when the link comes up.
     if (Object.keys(rest).length > 0) setLink(route, name, rest);
     if (up !== undefined) setLink(route, name, { up });
+    restoreIpv6Setting(route, name, change);
     const words = Object.keys(change).flatMap((key) =>
-      key === 'inet' ? Object.keys(change.inet ?? {}) : key,
+      key === 'inet' ? Object.keys(change.inet ?? {}) : key === 'bridge' ? 'spanning tree' : key,
     );
     const text = words.length > MOST_WORDS ? `${words.length} settings` : words.join(', ');
     return [`set ${text} of interface "${name}"`];
@@ -157,7 +200,11 @@ export function createNodeNetwork({ route, firewall, guard }: NodeNetworkPorts):
     const address = bridgeMac(nodeIp);
     // Its MTU is set afterwards, as a change: one that it was made with the kernel forgets when the last port goes.
     if (made) makeBridge(route, { name: BRIDGE, address, mtu: mtu - 1 });
-    const changed = ensureLink(BRIDGE, { up: true, mtu, address, inet: POD_SIDE, ipv6Addresses: false });
+    // Before the ports: it would take the smallest MTU of theirs, and below 1280 lose its IPv6 settings.
+    if (made) setLink(route, BRIDGE, { mtu });
+    const bridge = made ? findLink(route, BRIDGE) : undefined;
+    if (bridge !== undefined) movePodPorts(route, bridge);
+    const changed = ensureLink(BRIDGE, bridgeWanted(nodeIp, mtu));
     return made ? [`made bridge "${BRIDGE}"`] : changed;
   }
 
@@ -222,24 +269,27 @@ export function createNodeNetwork({ route, firewall, guard }: NodeNetworkPorts):
     ];
   }
 
-  async function ensureNow(desired: NodeNetworkDesired): Promise<readonly string[]> {
+  /** What was done since it was told last; outlives a failure in the middle. */
+  const done: string[] = [];
+  const seen = new Map<number, SeenPort>();
+  let expected: ExpectedNetwork | undefined;
+
+  async function ensureNow(
+    desired: NodeNetworkDesired,
+    { known = [], rulesUntouched = false }: NetworkHints,
+  ): Promise<readonly string[]> {
     const { range, gateway, nodeIp, mtu, tunnelPort, masquerade } = desired;
     const found = { links: listLinks(route), addresses: listAddresses(route), routes: listRoutes(route) };
     requireOwnInterfaces(found.links);
     requireFreeRange(range, found);
-    const underlay = underlayName(nodeIp, found);
+    const underlay = findUnderlay(nodeIp, found);
     const peerAddresses = [...new Set([nodeIp, ...desired.peerAddresses])].sort((a, b) => a - b);
-    const rules = await firewall.ensure({ range, tunnelPort, peerAddresses, masquerade });
+    const rules = { range, tunnelPort, peerAddresses, masquerade };
+    done.push(...(await firewall.ensure(rules, rulesUntouched)));
     // From here on synchronous: an attach sees all of it or nothing.
-    const made = ensureBridge(desired);
-    const tunnel = ensureLink(TUN, {
-      up: true,
-      mtu,
-      txQueueLength: TUN_QUEUE_LENGTH,
-      inet: TUN_SIDE,
-      ipv6Addresses: false,
-    });
-    const forwarded = ensureLink(underlay, { inet: UNDERLAY_SIDE });
+    done.push(...ensureBridge(desired));
+    done.push(...ensureLink(TUN, tunWanted(mtu)));
+    done.push(...ensureLink(underlay.name, UNDERLAY_WANTED));
     const bridge = findLink(route, BRIDGE);
     const tun = findLink(route, TUN);
     if (bridge === undefined || tun === undefined) {
@@ -248,21 +298,31 @@ export function createNodeNetwork({ route, firewall, guard }: NodeNetworkPorts):
       });
     }
     // The bridge first: the kernel's own route for the address is then the bridge's.
-    const added = [bridge, tun].flatMap((link) => addGateway(gateway, link));
-    const routes = ensureRoutes(desired, { bridge, tun });
-    const removed = [bridge, tun].flatMap((link) => removeOtherAddresses(desired, link));
-    const ports = ensurePodPorts({ route, guard, bridge });
-    return [...rules, ...made, ...tunnel, ...forwarded, ...added, ...routes, ...removed, ...ports];
+    for (const link of [bridge, tun]) done.push(...addGateway(gateway, link));
+    done.push(...ensureRoutes(desired, { bridge, tun }));
+    for (const link of [bridge, tun]) done.push(...removeOtherAddresses(desired, link));
+    done.push(...ensurePodPorts({ route, guard, bridge, known, seen }));
+    expected = {
+      range,
+      ports: { bridge: bridge.index, seen },
+      interfaces: new Map([
+        [bridge.index, bridgeWanted(nodeIp, mtu)],
+        [tun.index, tunWanted(mtu)],
+        [underlay.index, UNDERLAY_WANTED],
+      ]),
+    };
+    return done.splice(0);
   }
 
   let last: Promise<unknown> = Promise.resolve();
   return {
-    ensure(desired) {
+    ensure(desired, hints = {}) {
       // One at a time, in order: two would mend the same thing twice.
-      const next = last.then(() => ensureNow(desired));
+      const next = last.then(() => ensureNow(desired, hints));
       last = next.catch(() => {});
       return next;
     },
+    expected: () => expected,
     close() {
       route.close();
       guard.close();

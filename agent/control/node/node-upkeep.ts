@@ -1,5 +1,6 @@
-// Keeps the node's network as the cluster view wants it: bridge, routes and rules first, then the forwarding table. Runs when something
-// changed and as a sweep, so that what a person or another program deleted comes back. Ready once it has succeeded with a gateway.
+// Keeps the node's network as the cluster view wants it: bridge, routes and rules first, then the forwarding table. Runs when what is wanted
+// changed, when the kernel tells that somebody changed what is there, and as a sweep, so that what a person or another program took away
+// comes back. Ready once it has succeeded with a gateway.
 import type { Cidr, Ipv4 } from '../../../proto/address.ts';
 import { ipv4 } from '../../../proto/address.ts';
 import type { Clock } from '../../kube/clock.ts';
@@ -9,7 +10,13 @@ import { forwardingInputs } from '../cluster/forwarding-inputs.ts';
 import { createProblemLog } from '../cluster/problem-log.ts';
 import type { ForwardingPublisher } from './forwarding.ts';
 import type { Identity } from '../cluster/identity.ts';
+import { authorWords, createContest } from './contest.ts';
+import type { Author, Disturbance } from './network-events.ts';
 import type { NodeNetwork, NodeNetworkDesired } from './node-network.ts';
+import { POD_PORT_PREFIX } from './pod-ports.ts';
+import type { KnownPod } from './port-upkeep.ts';
+import { BRIDGE, TUN } from './range-conflicts.ts';
+import { createSweepPace } from './sweep-pace.ts';
 import { createPersistentTask } from '../persistent-task.ts';
 import type { Settings } from '../../settings.ts';
 import { type Trouble, troubleOf } from '../trouble.ts';
@@ -26,8 +33,12 @@ export interface NodeUpkeepOptions {
   /** Why nothing of the node may be changed, in words; undefined when it may. */
   readonly hold: () => string | undefined;
   readonly clock: Clock;
+  /** See SweepPaceOptions. */
+  readonly cpuTimeMs: () => number;
   readonly random: () => number;
   readonly log: Logger;
+  /** Pods as the allocation log has them. */
+  readonly pods: () => readonly KnownPod[];
   /** What was made or repaired, in words. */
   readonly repaired: (words: readonly string[]) => void;
   /** Told with each failure; it is tried again. */
@@ -37,7 +48,10 @@ export interface NodeUpkeepOptions {
 }
 
 export interface NodeUpkeep {
+  /** What is wanted has changed. */
   changed(): void;
+  /** What was made may have been changed by somebody. */
+  disturbed(disturbance: Disturbance): void;
   /** The bridge's address as the kernel has it; undefined until the network was made. */
   gateway(): Ipv4 | undefined;
   /** Why pods cannot be attached, in words; undefined when they can. */
@@ -65,10 +79,28 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
   let cancelSweep: (() => void) | undefined;
   const problems = createProblemLog(log);
 
+  const contest = createContest();
+  let author: Author | undefined;
+  /** As far as the kernel has told. */
+  let rulesUntouched = false;
+
   const run = async (): Promise<void> => {
     cancelSweep?.();
     held = options.hold();
     if (held !== undefined) return;
+    pace.started();
+    try {
+      await sweep();
+    } finally {
+      pace.ended();
+    }
+    cancelSweep = clock.setTimer(SWEEP_MS, () => {
+      rulesUntouched = false;
+      task.request();
+    });
+  };
+
+  const sweep = async (): Promise<void> => {
     const blocks = options.blocks();
     const wanted = gatewayOf(blocks);
     const view = options.view();
@@ -82,7 +114,12 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
       peerAddresses: [...view.reachable.values()].map(({ address }) => address),
       masquerade: settings.masquerade,
     };
-    const words = await network.ensure(desired);
+    const hints = { known: options.pods(), rulesUntouched };
+    rulesUntouched = true; // by what comes from here on
+    const words = await network.ensure(desired, hints).catch((error: unknown) => {
+      rulesUntouched = false;
+      throw error;
+    });
     // What was wanted before already and had to be done again was taken away by somebody.
     const isRepair = JSON.stringify(desired) === JSON.stringify(inForce);
     // peer_added, peer_changed and peer_removed have said it already.
@@ -97,6 +134,13 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
           'network_repaired',
           `Somebody changed the node's network, put right: ${text}. If it goes on, find out which program does it`,
         );
+        if (contest.repaired(words.length, clock.now())) {
+          log.warn(
+            'network_contested',
+            `A program of this node undoes what the agent puts right, again and again: ${authorWords(author)}. Tell it to leave the interfaces "${BRIDGE}", "${TUN}" and "${POD_PORT_PREFIX}…", their routes, and the nftables tables "weft" alone`,
+            author === undefined ? {} : { process: author.portId },
+          );
+        }
       }
     }
     gateway = wanted;
@@ -104,7 +148,6 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
     problems.tell(view.problems);
     publish(view, wanted);
     options.done();
-    cancelSweep = clock.setTimer(SWEEP_MS, () => task.request());
   };
 
   const publish = (view: ClusterView, address: Ipv4 | undefined): void => {
@@ -140,13 +183,21 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
     random: options.random,
   });
 
+  const pace = createSweepPace({ clock, cpuTimeMs: options.cpuTimeMs, look: () => task.hurry() });
+
   return {
     changed: () => task.request(),
+    disturbed(disturbance) {
+      author = disturbance.author ?? author;
+      rulesUntouched &&= !disturbance.rules;
+      pace.disturbed();
+    },
     gateway: () => gateway,
     blocked: () => failure?.message ?? held,
     trouble: () => failure,
     stop() {
       task.stop();
+      pace.stop();
       cancelSweep?.();
     },
   };

@@ -29,7 +29,7 @@ export interface PodElement {
 }
 
 export interface PodGuard {
-  /** An element that is there already is left. Throws OperationError: ENOENT when the set is gone. */
+  /** An element that is there already is left. Throws OperationError: NO_POD_SET when the set is gone. */
   add(element: PodElement): void;
   /** Removes every element of the interface; false when there was none, or no set. */
   remove(hostInterface: string): boolean;
@@ -120,8 +120,8 @@ export function createPodGuard(netlink: NetlinkSocket): PodGuard {
       } catch (error) {
         if (codeOf(error) !== 'ENOENT') throw error;
         throw new OperationError(
-          `Cannot allow "${element.hostInterface}": the nftables set "bridge weft pods" is missing; the agent restores it, try again (ENOENT)`,
-          { code: 'ENOENT', cause: error },
+          `Cannot allow "${element.hostInterface}": the nftables set "bridge weft pods" is missing; the agent restores it, try again`,
+          { code: 'NO_POD_SET', cause: error },
         );
       }
     },

@@ -88,7 +88,7 @@ export interface PodLink {
 export interface PodLinks {
   /**
    * Everything or nothing: on failure what was made is undone. Throws OperationError: an errno name; EEXIST when the pod already has the interface,
-   * or the host's end exists; NO_BRIDGE; ENOENT when the anti-spoof set is missing; BAD_DESCRIPTOR; MAC_IN_USE. A default route that the
+   * or the host's end exists; NO_BRIDGE; NO_POD_SET when the anti-spoof set is missing; BAD_DESCRIPTOR; MAC_IN_USE. A default route that the
    * pod has by another interface stays: this one's routes go to a table of their own then, for packets from its address.
    */
   attach(request: PodLinkRequest): PodLink;
@@ -261,7 +261,7 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
         undo.push(() => removeLink(route, hostInterface));
         setLink(route, hostInterface, {
           alias,
-          hairpin: true,
+          port: { hairpin: 1 },
           ...(bridge.ipv6Addresses === undefined ? {} : { ipv6Addresses: false }),
         });
         guard.add({ hostInterface, mac: link.podMac, address });
@@ -323,7 +323,7 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
         bridge !== undefined && host.master === bridge.index,
         `host interface "${hostInterface}" is no port of bridge "${BRIDGE}"`,
       );
-      expect(host.hairpin === true, `host interface "${hostInterface}" is not in hairpin mode`);
+      expect(host.port?.hairpin === 1, `host interface "${hostInterface}" is not in hairpin mode`);
 
       const pod = adopt(netlinkFd);
       const link = findLink(pod, podInterface);

@@ -1,5 +1,4 @@
-// The host's ends of the pods: which veths are ours, what their alias says, and that each is a port of the bridge with its anti-spoof
-// element. An alias "weft:<containerId>:<ifname>:<address>" is the record that the kernel keeps; MACs are derived from it, so guard and
+// The host's ends of the pods: which veths are ours, and what their alias says. An alias "weft:<containerId>:<ifname>:<address>" is the record that the kernel keeps; MACs are derived from it, so guard and
 // ports can be rebuilt from the kernel alone; one that the runtime asked for stands in it, as 12 digits before the address. A container
 // id is random, so another pod cannot guess its neighbour's MAC.
 import { createHash } from 'node:crypto';
@@ -7,10 +6,8 @@ import { createHash } from 'node:crypto';
 import { parseIpv4 } from '../../../proto/address-text.ts';
 import { formatIpv4, type Ipv4, mac, type Mac } from '../../../proto/address.ts';
 import type { Link } from '../../../proto/rtnetlink-link.ts';
-import { listLinks, setLink } from '../../linux/interface.ts';
+import { listLinks } from '../../linux/interface.ts';
 import type { NetlinkSocket } from '../../linux/netlink-socket.ts';
-import { codeOf } from '../../operation-error.ts';
-import type { PodElement, PodGuard } from './pod-guard.ts';
 
 export const POD_PORT_PREFIX = 'vethwe';
 const ALIAS_PREFIX = 'weft:';
@@ -66,39 +63,3 @@ export const listPodPorts = (route: NetlinkSocket): readonly PodPort[] =>
       ? [{ link, alias: link.alias }]
       : [],
   );
-
-export interface PodPortsOptions {
-  readonly route: NetlinkSocket;
-  readonly guard: PodGuard;
-  readonly bridge: Link;
-}
-
-/** Idempotent; what was repaired, in words. */
-export function ensurePodPorts({ route, guard, bridge }: PodPortsOptions): readonly string[] {
-  const words: string[] = [];
-  // Before the ports: an attach gives a port its alias first and its element then, so no element of a new port is taken for stale.
-  const present = guard.list();
-  const ports = listPodPorts(route);
-  const wanted = ports.flatMap(({ link, alias }): readonly PodElement[] => {
-    const address = addressOfAlias(alias);
-    return address === undefined ? [] : [{ hostInterface: link.name, mac: podMacOf(alias), address }];
-  });
-  const { added, removed } = guard.restore({ present, wanted });
-  if (added > 0) words.push(`restored ${added} elements of nftables set "bridge weft pods"`);
-  if (removed > 0) words.push(`removed ${removed} stale elements of nftables set "bridge weft pods"`);
-  for (const { link } of ports) {
-    const isPort = link.master === bridge.index;
-    if (isPort && link.hairpin === true && link.up) continue;
-    try {
-      if (!isPort) setLink(route, link.name, { master: bridge.index });
-      setLink(route, link.name, { hairpin: true });
-      setLink(route, link.name, { up: true });
-    } catch (error) {
-      // The pod went away meanwhile.
-      if (codeOf(error) === 'ENODEV') continue;
-      throw error;
-    }
-    words.push(`made "${link.name}" a port of "${bridge.name}" again`);
-  }
-  return words;
-}
