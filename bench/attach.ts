@@ -1,23 +1,35 @@
-// `npm run bench:attach`: 250 attachments on one node, 25 at a time, through real exec'd plugins, then deleted, 20 times; ADD alone one
-// after the other; and what is left after each cycle. Beside it, in turns in the same run, `bridge` + `host-local`, compiled from the
-// CNI project's own modules (left out without Go, or with WEFT_BENCH_ALONE=1). WEFT_BENCH_CYCLES changes the 20. Prints; asserts nothing.
-import { readFileSync, readdirSync } from 'node:fs';
-import { dirname } from 'node:path';
+// `npm run bench:attach`: ADD and DEL alone, and 250 attachments on one node, 25 at a time, through real exec'd plugins, then deleted, 20
+// times; and what is left after each cycle. Beside it, in turns in the same run, `bridge` + `host-local`, compiled from the CNI project's
+// own modules (left out without Go, or with WEFT_BENCH_ALONE=1). Both keep their state on the disk of this checkout. WEFT_BENCH_CYCLES
+// changes the 20. Prints; asserts nothing.
+import { closeSync, fdatasyncSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import process from 'node:process';
+import { fileURLToPath } from 'node:url';
 
 import { buildOptionalPrograms, optionalProgram } from '../test/cluster/build.ts';
 import { runCommand } from '../test/lab/command.ts';
 import { enterEnclosure, isEnclosed } from '../test/lab/enclosure.ts';
 import { type Lab, type LabNode, withLab } from '../test/lab/lab.ts';
 import { SHIM, createSandbox } from '../test/lab/pod.ts';
-import { type Plugin, type Storm, percentile, runAlone, runStorm } from './attachment-storm.ts';
+import { type AloneTimes, type Plugin, type Storm, noTimes, runAlone, runStorm } from './attachment-storm.ts';
+import { type OwnTimes, compileExecClock, timeShim } from './exec-clock.ts';
+import { formatTable, halfAndTail, middleAndSpread } from './figures.ts';
+import { type Moment, compareMoments, lookAt } from './left-behind.ts';
 
 const PODS = 250;
 const AT_ONCE = 25;
 const CYCLES = Number(process.env['WEFT_BENCH_CYCLES'] ?? 20);
+/** Until V8 has compiled what is used often, and has given the heap its size: the same work, not counted. */
+const WARM_UP_CYCLES = 10;
 const ALONE = 200;
+/** The plugins take turns after so many. */
+const ALONE_TURN = 50;
+const EXEC_TURNS = 500;
+const SYNCS = 200;
 const PEERS = ['bridge', 'host-local'];
-const ROLES = ['keeper', 'control', 'dataplane'] as const;
+const STATE = '/var/lib/weft';
+const STATES_ON_DISK = fileURLToPath(new URL('../node_modules/.cache/weft/', import.meta.url));
 
 if (!isEnclosed()) await tryBuild();
 await enterEnclosure();
@@ -34,20 +46,18 @@ async function tryBuild(): Promise<void> {
   }
 }
 
-async function weftPlugin(lab: Lab): Promise<{ plugin: Plugin; node: LabNode }> {
-  const node = await lab.addNode('weft');
-  return {
-    node,
-    plugin: await makePlugin(node, {
-      program: SHIM,
-      path: '/opt/cni/bin',
-      config: { name: 'weft', type: 'weft' },
-    }),
-  };
+async function weftPlugin(lab: Lab, disk: string): Promise<{ plugin: Plugin; node: LabNode }> {
+  const node = await lab.addNode('weft', { start: false });
+  await keepStateOn(disk, node);
+  node.agent.start();
+  await node.agent.ready();
+  const config = { name: 'weft', type: 'weft' };
+  return { node, plugin: await makePlugin(node, { program: SHIM, path: '/opt/cni/bin', config }) };
 }
 
-async function bridgePlugin(lab: Lab): Promise<Plugin> {
+async function bridgePlugin(lab: Lab, disk: string): Promise<Plugin> {
   const node = await lab.addNode('bridge', { start: false });
+  await keepStateOn(disk, node);
   const path = PEERS.map((name) => dirname(optionalProgram(name))).join(':');
   const config = {
     name: 'peer',
@@ -56,12 +66,19 @@ async function bridgePlugin(lab: Lab): Promise<Plugin> {
     isGateway: true,
     ipam: {
       type: 'host-local',
-      dataDir: '/run/weft/host-local',
+      dataDir: `${STATE}/host-local`,
       ranges: [[{ subnet: '10.88.0.0/22' }]],
       routes: [{ dst: '0.0.0.0/0' }],
     },
   };
   return makePlugin(node, { program: optionalProgram('bridge'), path, config });
+}
+
+/** In the place of the lab's tmpfs. */
+async function keepStateOn(disk: string, { name, namespace }: LabNode): Promise<void> {
+  const folder = join(disk, name);
+  mkdirSync(folder);
+  await runCommand(namespace.place, ['mount', '--bind', folder, STATE]);
 }
 
 /** The namespaces are a runtime's work: made before. */
@@ -82,127 +99,115 @@ async function makePlugin(
   };
 }
 
-/** What may be left behind. Bytes and counts. */
-type Left = Readonly<Record<string, number>>;
-
-async function leftOn({ agent, namespace: { place } }: LabNode): Promise<Left> {
-  const lines = async (command: string): Promise<readonly string[]> =>
-    (await runCommand(place, command.split(' '))).split('\n');
-  const veths = (await lines('ip -br link')).filter((line) => line.startsWith('vethwe'));
-  const records = /Addresses: (\d+) used/.exec(await agent.status('/status'))?.[1];
-  const left: Record<string, number> = {
-    veths: veths.length,
-    routes: (await lines('ip route show table all')).length,
-    'nft lines': (await lines('nft list ruleset')).length,
-    records: Number(records),
-  };
-  for (const role of ROLES) {
-    const pid = agent.pidOf(role);
-    left[`descriptors of ${role}`] = readdirSync(`/proc/${pid}/fd`).length;
-    left[`MB of ${role}`] =
-      Number(/^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1]) / 1024;
-  }
-  return left;
+/** What an allocation's record costs at least: bytes behind the others, and a sync. */
+function timeSyncs(disk: string): readonly number[] {
+  const file = openSync(join(disk, 'syncs'), 'a');
+  const record = Buffer.alloc(270, 'x');
+  const times = Array.from({ length: SYNCS }, () => {
+    const start = performance.now();
+    writeSync(file, record);
+    fdatasyncSync(file);
+    return performance.now() - start;
+  });
+  closeSync(file);
+  return times;
 }
 
-const mean = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / values.length;
-
-/** Least squares, per cycle, as a share of the mean. */
-function slope(values: readonly number[]): number {
-  const average = mean(values);
-  const middle = (values.length - 1) / 2;
-  const [above, below] = values.reduce(
-    ([top, bottom], value, at) => [top + (at - middle) * (value - average), bottom + (at - middle) ** 2],
-    [0, 0],
-  );
-  return average === 0 ? 0 : above / below / average;
+async function addSeconds({ agent }: LabNode): Promise<number> {
+  const start = 'weft_cni_operation_duration_seconds_sum{verb="ADD"';
+  const line = (await agent.metrics()).split('\n').find((text) => text.startsWith(start));
+  return Number(line?.split(' ').at(-1) ?? 0);
 }
 
-/** The agent's own times of ADD since its start. */
-interface InsideTimes {
-  readonly count: number;
-  readonly seconds: number;
-  /** How many took no longer than a bucket's bound. */
-  readonly within: (seconds: number) => number;
-}
-
-async function insideTimes(node: LabNode): Promise<InsideTimes> {
-  const lines = (await node.agent.metrics()).split('\n');
-  const value = (field: string, labels: string): number => {
-    const start = `weft_cni_operation_duration_seconds_${field}{${labels}`;
-    return Number(
-      lines
-        .find((line) => line.startsWith(start))
-        ?.split(' ')
-        .at(-1) ?? 0,
-    );
-  };
-  return {
-    count: value('count', 'verb="ADD"'),
-    seconds: value('sum', 'verb="ADD"'),
-    within: (seconds) => value('bucket', `le="${seconds}",verb="ADD"`),
-  };
-}
-
-const ms = (value: number, digits = 1): string => `${value.toFixed(digits)} ms`;
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
-function tellStorms(name: string, storms: readonly Storm[]): void {
-  const seconds = (of: (storm: Storm) => number): string => {
-    const values = storms.map(of).toSorted((a, b) => a - b);
-    return `${((values[Math.floor(values.length / 2)] ?? Number.NaN) / 1000).toFixed(2)} s (worst ${((values.at(-1) ?? Number.NaN) / 1000).toFixed(2)} s)`;
-  };
-  const adds = storms.flatMap((storm) => storm.addMs);
-  say(
-    `${name.padEnd(8)} all added ${seconds((storm) => storm.addedMs)}, all deleted ${seconds((storm) => storm.deletedMs)}; one ADD p50 ${ms(percentile(adds, 0.5), 0)}, p99 ${ms(percentile(adds, 0.99), 0)}, ${storms.reduce((sum, { retries }) => sum + retries, 0)} tried again`,
-  );
+interface Measured {
+  readonly alone: AloneTimes;
+  readonly storms: Storm[];
 }
 
-/** Nothing else runs meanwhile. `node`: of an agent that tells what it took itself. */
-async function tellAlone(plugin: Plugin, node: LabNode | undefined): Promise<void> {
-  const before = node === undefined ? undefined : await insideTimes(node);
-  const { addMs, deleteMs, startMs } = await runAlone(plugin, ALONE);
-  say(
-    `${plugin.name.padEnd(8)} alone: ADD p50 ${ms(percentile(addMs, 0.5))}, p99 ${ms(percentile(addMs, 0.99))}; DEL p50 ${ms(percentile(deleteMs, 0.5))}; a program that does nothing ${ms(percentile(startMs, 0.5))}`,
-  );
-  if (node === undefined || before === undefined) return;
-  const after = await insideTimes(node);
-  const count = after.count - before.count;
-  const insideMs = ((after.seconds - before.seconds) * 1000) / count;
-  const share = (bound: number): string =>
-    `${((100 * (after.within(bound) - before.within(bound))) / count).toFixed(0)} % within ${bound * 1000} ms`;
-  say(`${''.padEnd(8)} inside the agent ${ms(insideMs, 2)} on average, ${share(0.002)}, ${share(0.005)}`);
-  say(
-    `${''.padEnd(8)} the shim's own ${ms(mean(addMs) - mean(startMs) - insideMs, 2)} on average: without exec and without the agent`,
-  );
+/** Of the agent alone. */
+interface Inside {
+  readonly own: OwnTimes;
+  readonly syncMs: readonly number[];
 }
 
-await withLab({}, async (lab) => {
-  const { plugin: weft, node } = await weftPlugin(lab);
-  const peer = process.env['WEFT_BENCH_ALONE'] === undefined ? await bridgePlugin(lab) : undefined;
-  const plugins = peer === undefined ? [weft] : [peer, weft];
+function tell(results: ReadonlyMap<Plugin, Measured>, { own, syncMs }: Inside): void {
+  const plugins = [...results.keys()];
+  const row = (name: string, cell: (measured: Measured) => string): readonly string[] => [
+    name,
+    ...[...results.values()].map(cell),
+  ];
+  const all = (of: (storm: Storm) => readonly number[]) => (measured: Measured) =>
+    halfAndTail(measured.storms.flatMap(of), 0);
+  const ofWeft =
+    (text: string) =>
+    ({ alone }: Measured): string =>
+      alone.insideMs.length === 0 ? '–' : text;
+  const retries = ({ storms }: Measured): string =>
+    String(storms.reduce((sum, storm) => sum + storm.retries, 0));
+  const table = [
+    ['', ...plugins.map(({ name }) => (name === 'bridge' ? 'bridge + host-local' : name))],
+    row('one ADD alone, p50 / p99', ({ alone }) => halfAndTail(alone.addMs)),
+    row('  of it starting any program', ({ alone }) => halfAndTail(alone.startMs)),
+    row('  of it inside the agent', ({ alone }) => halfAndTail(alone.insideMs, 2)),
+    row('    a record on this disk', ofWeft(halfAndTail(syncMs, 2))),
+    row("  the shim's own, against a ready peer", ofWeft(halfAndTail(own.ownMs, 2))),
+    row('  starting a static program', ofWeft(halfAndTail(own.startMs, 2))),
+    row('one DEL alone, p50 / p99', ({ alone }) => halfAndTail(alone.deleteMs)),
+    row(`${PODS} ADDs, ${AT_ONCE} at once`, ({ storms }) =>
+      middleAndSpread(storms.map((storm) => storm.addedMs)),
+    ),
+    row(
+      '  one of them, p50 / p99',
+      all(({ addMs }) => addMs),
+    ),
+    row('  told to try again', retries),
+    row(`${PODS} DELs, ${AT_ONCE} at once`, ({ storms }) =>
+      middleAndSpread(storms.map((storm) => storm.deletedMs)),
+    ),
+    row(
+      '  one of them, p50 / p99',
+      all(({ deleteMs }) => deleteMs),
+    ),
+  ];
+  say(`\n${formatTable(table)}`);
+}
 
-  for (const plugin of plugins) await tellAlone(plugin, plugin === weft ? node : undefined);
-
-  const storms = new Map(plugins.map((plugin) => [plugin, [] as Storm[]]));
-  const left: Left[] = [];
+async function measure(lab: Lab, disk: string): Promise<void> {
+  const { plugin: weft, node } = await weftPlugin(lab, disk);
+  const peer = process.env['WEFT_BENCH_ALONE'] === undefined ? await bridgePlugin(lab, disk) : undefined;
+  const results = new Map<Plugin, Measured>();
+  for (const plugin of peer === undefined ? [weft] : [weft, peer]) {
+    results.set(plugin, { alone: noTimes(), storms: [] });
+  }
+  for (let cycle = -WARM_UP_CYCLES; cycle < 0; cycle++) await runStorm(weft, { atOnce: AT_ONCE, cycle });
+  const insideSeconds = (): Promise<number> => addSeconds(node);
+  for (let from = 0; from < ALONE; from += ALONE_TURN) {
+    for (const [plugin, { alone }] of results) {
+      const turn = { from, to: from + ALONE_TURN, times: alone };
+      await runAlone(plugin, plugin === weft ? { ...turn, insideSeconds } : turn);
+    }
+  }
+  const inside = { own: await timeShim(node, weft, EXEC_TURNS), syncMs: timeSyncs(disk) };
+  const start = await lookAt(node, undefined);
+  const later: Moment[] = [];
   for (let cycle = 0; cycle < CYCLES; cycle++) {
-    for (const plugin of plugins)
-      storms.get(plugin)?.push(await runStorm(plugin, { atOnce: AT_ONCE, cycle }));
-    left.push(await leftOn(node));
-    say(
-      `cycle ${cycle + 1} of ${CYCLES}: ${((storms.get(weft)?.at(-1)?.addedMs ?? Number.NaN) / 1000).toFixed(2)} s`,
-    );
+    for (const [plugin, { storms }] of results) {
+      storms.push(await runStorm(plugin, { atOnce: AT_ONCE, cycle }));
+    }
+    later.push(await lookAt(node, start));
+    say(`cycle ${cycle + 1} of ${CYCLES}`);
   }
-  for (const [plugin, results] of storms) tellStorms(plugin.name, results);
-  say(`${'left after a cycle'.padEnd(28)} ${'first'.padStart(9)} ${'last'.padStart(9)}   slope a cycle`);
-  for (const name of Object.keys(left[0] ?? {})) {
-    const values = left.map((each) => each[name] ?? Number.NaN);
-    const cell = (value: number | undefined): string =>
-      (value ?? Number.NaN).toFixed(name.startsWith('MB') ? 1 : 0).padStart(9);
-    say(
-      `${name.padEnd(28)} ${cell(values[0])} ${cell(values.at(-1))}   ${(100 * slope(values.slice(1))).toFixed(2)} %`,
-    );
-  }
-});
+  tell(results, inside);
+  say(formatTable(compareMoments(start, later)));
+}
+
+mkdirSync(STATES_ON_DISK, { recursive: true });
+const disk = mkdtempSync(join(STATES_ON_DISK, 'bench-'));
+try {
+  await compileExecClock();
+  await withLab({}, (lab) => measure(lab, disk));
+} finally {
+  rmSync(disk, { recursive: true, force: true });
+}

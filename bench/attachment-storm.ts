@@ -22,6 +22,7 @@ export interface Storm {
   readonly addedMs: number;
   readonly deletedMs: number;
   readonly addMs: readonly number[];
+  readonly deleteMs: readonly number[];
   /** ADDs that were told to try again. */
   readonly retries: number;
 }
@@ -29,10 +30,6 @@ export interface Storm {
 const TRY_AGAIN = 11;
 const RETRY_MS = 100;
 const MOST_TRIES = 300;
-
-export const percentile = (values: readonly number[], share: number): number =>
-  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))] ??
-  Number.NaN;
 
 interface Call {
   readonly command: 'ADD' | 'DEL';
@@ -46,15 +43,20 @@ interface Timed {
   readonly retries: number;
 }
 
-async function call(plugin: Plugin, { command, sandbox, cycle }: Call): Promise<Timed> {
-  const env = {
-    CNI_COMMAND: command,
-    CNI_CONTAINERID: createHash('sha256').update(`${sandbox.containerId} ${cycle}`).digest('hex'),
-    CNI_NETNS: sandbox.netnsPath,
-    CNI_IFNAME: 'eth0',
-    CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${sandbox.podName}`,
-    CNI_PATH: plugin.path,
-  };
+export const cniEnvironment = (
+  plugin: Plugin,
+  { command, sandbox, cycle }: Call,
+): Readonly<Record<string, string>> => ({
+  CNI_COMMAND: command,
+  CNI_CONTAINERID: createHash('sha256').update(`${sandbox.containerId} ${cycle}`).digest('hex'),
+  CNI_NETNS: sandbox.netnsPath,
+  CNI_IFNAME: 'eth0',
+  CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${sandbox.podName}`,
+  CNI_PATH: plugin.path,
+});
+
+async function call(plugin: Plugin, request: Call): Promise<Timed> {
+  const env = cniEnvironment(plugin, request);
   const start = performance.now();
   for (let retries = 0; ; retries++) {
     const { status, stdout, stderr } = await tryCommand(plugin.place, [plugin.program], {
@@ -63,6 +65,7 @@ async function call(plugin: Plugin, { command, sandbox, cycle }: Call): Promise<
     });
     if (status === 0) return { spentMs: performance.now() - start, retries };
     if (retries === MOST_TRIES || !stdout.includes(`"code":${TRY_AGAIN}`)) {
+      const { command, sandbox } = request;
       throw new Error(`${command} of "${sandbox.podName}" with ${plugin.name} failed: ${stdout}${stderr}`);
     }
     await pause(RETRY_MS);
@@ -90,31 +93,48 @@ export async function runStorm(plugin: Plugin, options: { atOnce: number; cycle:
   const start = performance.now();
   const added = await all(plugin, { command: 'ADD', ...options });
   const middle = performance.now();
-  await all(plugin, { command: 'DEL', ...options });
+  const deleted = await all(plugin, { command: 'DEL', ...options });
   return {
     addedMs: middle - start,
     deletedMs: performance.now() - middle,
     addMs: added.map(({ spentMs }) => spentMs),
+    deleteMs: deleted.map(({ spentMs }) => spentMs),
     retries: added.reduce((sum, { retries }) => sum + retries, 0),
   };
 }
 
 export interface AloneTimes {
-  readonly addMs: readonly number[];
-  readonly deleteMs: readonly number[];
+  readonly addMs: number[];
+  readonly deleteMs: number[];
   /** What exec itself takes in the node, with the same pipes, in turns with the others: /bin/true, linked dynamically. */
-  readonly startMs: readonly number[];
+  readonly startMs: number[];
+  /** Of each ADD, as the agent tells it; empty without `insideSeconds`. */
+  readonly insideMs: number[];
 }
 
-/** One at a time, each detached at once. */
-export async function runAlone(plugin: Plugin, count: number): Promise<AloneTimes> {
-  const times = { addMs: [] as number[], deleteMs: [] as number[], startMs: [] as number[] };
-  for (const sandbox of plugin.sandboxes.slice(0, count)) {
+export const noTimes = (): AloneTimes => ({ addMs: [], deleteMs: [], startMs: [], insideMs: [] });
+
+/** One at a time, each detached at once; adds to `times`. `insideSeconds`: total of all ADDs so far by the agent's own clock. */
+export async function runAlone(
+  plugin: Plugin,
+  {
+    from,
+    to,
+    times,
+    insideSeconds,
+  }: { from: number; to: number; times: AloneTimes; insideSeconds?: () => Promise<number> },
+): Promise<void> {
+  let inside = await insideSeconds?.();
+  for (const sandbox of plugin.sandboxes.slice(from, to)) {
     times.addMs.push((await call(plugin, { command: 'ADD', sandbox, cycle: -1 })).spentMs);
+    if (insideSeconds !== undefined && inside !== undefined) {
+      const before = inside;
+      inside = await insideSeconds();
+      times.insideMs.push((inside - before) * 1000);
+    }
     times.deleteMs.push((await call(plugin, { command: 'DEL', sandbox, cycle: -1 })).spentMs);
     const start = performance.now();
     await tryCommand(plugin.place, ['/bin/true'], { stdin: plugin.config });
     times.startMs.push(performance.now() - start);
   }
-  return times;
 }
