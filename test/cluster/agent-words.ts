@@ -14,20 +14,23 @@ export interface AgentPod {
 
 interface PodList {
   readonly items: readonly {
-    readonly metadata: { readonly name: string };
+    readonly metadata: { readonly name: string; readonly deletionTimestamp?: string };
     readonly spec: { readonly nodeName?: string };
     readonly status: { readonly containerStatuses?: readonly { readonly restartCount: number }[] };
   }[];
 }
 
+/** Without those that are ending. */
 export async function agentPodsOf(cluster: Cluster): Promise<readonly AgentPod[]> {
   const text = await cluster.kubectl('--namespace weft get pods --output json'.split(' '));
   const { items } = JSON.parse(text) as PodList; // as: kubectl's
-  return items.map(({ metadata, spec, status }) => ({
-    name: metadata.name,
-    node: spec.nodeName ?? '',
-    restarts: status.containerStatuses?.[0]?.restartCount ?? 0,
-  }));
+  return items
+    .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+    .map(({ metadata, spec, status }) => ({
+      name: metadata.name,
+      node: spec.nodeName ?? '',
+      restarts: status.containerStatuses?.[0]?.restartCount ?? 0,
+    }));
 }
 
 interface LogLine {

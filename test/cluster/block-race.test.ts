@@ -14,7 +14,7 @@ import { parseCidr } from '../../proto/address-text.ts';
 import { decodeAddressBlock, decodePeer } from '../../proto/api-decode.ts';
 import { ADDRESS_BLOCKS } from '../../proto/api-kinds.ts';
 import { until } from '../lab/condition.ts';
-import { type Blocks, type RaceResult, listBlocks, raceForBlocks } from '../support/block-race.ts';
+import { stateIdOf, type Blocks, type RaceResult, listBlocks, raceForBlocks } from '../support/block-race.ts';
 import { seededRandom, testSeed } from '../support/random.ts';
 import { type Cluster, enterClusterEnclosure } from './cluster.ts';
 import { proxyMode } from './node-programs.ts';
@@ -43,7 +43,7 @@ async function createNodes(cluster: Cluster): Promise<readonly NodeIdentity[]> {
   const stdin = JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
   await cluster.kubectl(['create', '--filename', '-'], { stdin });
   const created = await get<{ metadata: NodeIdentity }>(cluster, 'nodes');
-  return created.map(({ metadata: { name, uid } }) => ({ name, uid }));
+  return created.map(({ metadata: { name, uid } }) => ({ name, uid, stateId: stateIdOf(name) }));
 }
 
 step('the kinds are served, and there are Nodes', async (cluster) => {
@@ -97,6 +97,7 @@ step(
         { nodes, range, blockPrefixLength: 26 },
       );
       results.push(result);
+      await cluster.kubectl(['annotate', 'addressblocks', '--all', 'weft.dev/force-delete=true']);
       await cluster.kubectl(['delete', 'addressblocks', '--all', '--wait=false']);
       assert.equal((await listBlocks(watcher)).size, 0);
     }

@@ -7,12 +7,13 @@ import process from 'node:process';
 import { runCommand } from '../lab/command.ts';
 import { until } from '../lab/condition.ts';
 import { agentMemory, describeMemory } from './agent-memory.ts';
-import { agentStatus } from './agent-processes.ts';
+import { type AttachmentFacts, attachmentFacts, linesOn } from './attachment-facts.ts';
 import { type Cluster, enterClusterEnclosure } from './cluster.ts';
 import { TEST_POD_IMAGE } from './images.ts';
 import { installWeft } from './install.ts';
 import { proxyMode } from './node-programs.ts';
 import { createClusterSteps } from './steps.ts';
+import { stopwatch } from './stopwatch.ts';
 
 await enterClusterEnclosure();
 
@@ -26,7 +27,7 @@ const FIRST_PACKET_BOUND_S = 5;
 const FREED_BOUND_MS = 120_000;
 
 const { step, say } = createClusterSteps({ nodes: 2, proxyMode: proxyMode(process.env) });
-let before: NodeFacts;
+let before: AttachmentFacts;
 let addresses: readonly string[];
 
 type Node = Cluster['nodes'][number];
@@ -36,38 +37,6 @@ const nodesOf = (cluster: Cluster): readonly [burst: Node, other: Node] => {
   assert.ok(burst !== undefined && other !== undefined);
   return [burst, other];
 };
-
-/** What attachments leave on a node while they are there. */
-interface NodeFacts {
-  /** As the agent tells them: address, container. */
-  readonly allocations: readonly string[];
-  readonly interfaces: readonly string[];
-  readonly guards: readonly string[];
-  /** Those of single pods. */
-  readonly hostRoutes: readonly string[];
-  readonly podNamespaces: readonly string[];
-}
-
-const lines = async (node: Node, command: string): Promise<readonly string[]> =>
-  (await runCommand(node.place, ['sh', '-ec', command]))
-    .split('\n')
-    .filter((line) => line !== '')
-    .sort();
-
-async function nodeFacts(node: Node): Promise<NodeFacts> {
-  const report = JSON.parse(await agentStatus(node, '/report')) as {
-    ipam: { allocations: readonly { address: string; containerId: string }[] };
-  }; // as: agent/control/status/status-facts.ts
-  return {
-    allocations: report.ipam.allocations
-      .map(({ address, containerId }) => `${address} ${containerId}`)
-      .sort(),
-    interfaces: await lines(node, `ip -o link show type veth | grep -o 'vethwe[^@:]*' || true`),
-    guards: await lines(node, 'nft -s list table bridge weft | grep -v counter'),
-    hostRoutes: await lines(node, `ip -4 route show | grep -E '^10\\.[0-9.]+ ' || true`),
-    podNamespaces: await lines(node, 'ls /run/netns'),
-  };
-}
 
 interface Burst {
   readonly node: Node;
@@ -128,16 +97,10 @@ async function remove(cluster: Cluster, name: string): Promise<void> {
   await cluster.kubectl(wait.split(' '));
 }
 
-/** A line about how long something took from now on. */
-function stopwatch(tell: (line: string) => void): (what: string) => void {
-  const start = performance.now();
-  return (what) => tell(`${what} after ${((performance.now() - start) / 1000).toFixed(1)} s`);
-}
-
 step('Weft is installed', async (cluster, context) => {
   await installWeft(cluster, say);
   const [node] = nodesOf(cluster);
-  before = await nodeFacts(node);
+  before = await attachmentFacts(node);
   context.diagnostic(`agent of ${node.name} before: ${describeMemory(agentMemory(node))}`);
 });
 
@@ -147,7 +110,7 @@ step(`${PODS} pods at once on one node: all Ready, no address twice`, async (clu
   const readinessProbe = { httpGet: { path: '/cgi-bin/who', port: PORT }, periodSeconds: 5 };
   addresses = await deploy(cluster, { node, name: NAME, readinessProbe });
   took('all Ready');
-  const during = await nodeFacts(node);
+  const during = await attachmentFacts(node);
   assert.equal(during.allocations.length, before.allocations.length + PODS);
   assert.equal(during.interfaces.length, before.interfaces.length + PODS);
   context.diagnostic(`agent of ${node.name} with them: ${describeMemory(agentMemory(node))}`);
@@ -168,7 +131,7 @@ step('they are deleted: nothing of theirs is left on the node', async (cluster, 
   took('all gone');
   await until(
     async () => {
-      assert.deepEqual(await nodeFacts(node), before);
+      assert.deepEqual(await attachmentFacts(node), before);
       return true;
     },
     { what: `nothing to be left of the pods on ${node.name}`, boundMs: FREED_BOUND_MS, intervalMs: 500 },
@@ -190,7 +153,8 @@ step('the agent has stayed within the limit of the manifest', async (cluster, co
 step('an address that is given out again is reached by the first packet', async (cluster, context) => {
   const [node] = nodesOf(cluster);
   const gone = new Set(addresses);
-  const neighbours = (): Promise<readonly string[]> => lines(node, 'ip -4 neighbour show dev weave nud all');
+  const neighbours = (): Promise<readonly string[]> =>
+    linesOn(node, 'ip -4 neighbour show dev weave nud all');
   const isOf = (ones: { has: (address: string) => boolean }, line: string): boolean =>
     ones.has(line.split(' ')[0] ?? '');
   const left = (await neighbours()).filter((line) => isOf(gone, line));
@@ -200,7 +164,7 @@ step('an address that is given out again is reached by the first packet', async 
   const known = await neighbours();
   const ping = (address: string): string =>
     `{ ping -n -q -c 1 -W ${FIRST_PACKET_BOUND_S} ${address} >/dev/null || echo ${address}; } &`;
-  const unanswered = new Set(await lines(node, [...again.map(ping), 'wait'].join('\n')));
+  const unanswered = new Set(await linesOn(node, [...again.map(ping), 'wait'].join('\n')));
   context.diagnostic(
     `${again.length} addresses given out again, ${unanswered.size} of them without an answer`,
   );

@@ -66,6 +66,20 @@ export async function installWeft(cluster: Cluster, say: (text: string) => void)
   took('CoreDNS ready');
 }
 
+/** kubectl in Weft's namespace; `more` are words with spaces. */
+export const inWeft = (cluster: Cluster, words: string, ...more: readonly string[]): Promise<string> =>
+  cluster.kubectl(['--namespace', 'weft', ...words.split(' '), ...more]);
+
+/** Changes settings in their ConfigMap and lets new agents come; resolves before they do. */
+export async function configureWeft(
+  cluster: Cluster,
+  settings: Readonly<Record<string, string>>,
+): Promise<void> {
+  const patch = JSON.stringify({ data: settings });
+  await inWeft(cluster, 'patch configmap weft --type=merge --patch', patch);
+  await inWeft(cluster, 'rollout restart daemonset/weft');
+}
+
 export async function uninstallWeft(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['delete', '--filename', MANIFEST, '--timeout=120s']);
 }

@@ -7,7 +7,7 @@ import { ENCLOSURE, runCommand, tryCommand } from '../lab/command.ts';
 import { until } from '../lab/condition.ts';
 import { type LogLine, agentLog, agentLogFiles, withEvent } from './agent-log.ts';
 import { type Cluster, enterClusterEnclosure } from './cluster.ts';
-import { installWeft } from './install.ts';
+import { configureWeft, inWeft, installWeft } from './install.ts';
 import { proxyMode } from './node-programs.ts';
 import { createClusterSteps } from './steps.ts';
 import { type ClusterPod, deleteWorkload, deployWorkload, inPod, workloadPods } from './workload.ts';
@@ -96,19 +96,8 @@ step('kubectl logs and kubectl exec into pods of every node', async (cluster) =>
 });
 
 step('LOG_LEVEL=debug by the ConfigMap: each ADD and DEL', async (cluster) => {
-  const patch = JSON.stringify({ data: { LOG_LEVEL: 'debug' } });
-  await cluster.kubectl([
-    '--namespace',
-    'weft',
-    'patch',
-    'configmap',
-    'weft',
-    '--type=merge',
-    '--patch',
-    patch,
-  ]);
-  await cluster.kubectl(['--namespace', 'weft', 'rollout', 'restart', 'daemonset/weft']);
-  await cluster.kubectl(['--namespace', 'weft', 'rollout', 'status', 'daemonset/weft', '--timeout=180s']);
+  await configureWeft(cluster, { LOG_LEVEL: 'debug' });
+  await inWeft(cluster, 'rollout status daemonset/weft --timeout=180s');
   await deleteWorkload(cluster);
   await deployWorkload(cluster, PODS);
   const added = await workloadPods(cluster);

@@ -15,7 +15,15 @@ import { proxyMode } from './node-programs.ts';
 import { privileges } from './privileges.ts';
 import { createClusterSteps } from './steps.ts';
 import { askApi, askUdp, deployToolPods, ECHO_PORT } from './tool-pods.ts';
-import { type ClusterPod, PORT, ask, askFrom, deployWorkload, workloadPods } from './workload.ts';
+import {
+  type ClusterPod,
+  PORT,
+  ask,
+  askFrom,
+  deployWorkload,
+  everyPodAsksEveryPod,
+  workloadPods,
+} from './workload.ts';
 
 await enterClusterEnclosure();
 
@@ -49,27 +57,6 @@ const placeOf = (cluster: Cluster, nodeName: string): Place => {
 const addressOf = (cluster: Cluster, nodeName: string): string =>
   cluster.nodes.find(({ name }) => name === nodeName)?.address ?? '';
 
-/** Every pod asks every other; each is seen with its own address. Resolves to the number of pairs. */
-async function everyPodToEveryOther(cluster: Cluster): Promise<number> {
-  let pairs = 0;
-  for (const from of pods) {
-    const others = pods.filter((pod) => pod !== from);
-    const expected = others.map(({ name, address }) => ({
-      host: `${address}:${PORT}`,
-      name,
-      seen: from.address,
-    }));
-    const answers = await ask(
-      cluster,
-      from,
-      others.map(({ address }) => `${address}:${PORT}`),
-    );
-    assert.deepEqual(answers, expected, `asked by ${from.name} on ${from.node}`);
-    pairs += answers.length;
-  }
-  return pairs;
-}
-
 step('kubectl apply: the nodes become Ready', async (cluster, context) => {
   const start = performance.now();
   await cluster.kubectl(['apply', '--filename', MANIFEST]);
@@ -95,7 +82,7 @@ for (const value of [0, 1] as const) {
     async (cluster, context) => {
       await setBridgeNetfilter(cluster, value);
       const start = performance.now();
-      context.diagnostic(`${await everyPodToEveryOther(cluster)} pairs in ${seconds(start)} s`);
+      context.diagnostic(`${await everyPodAsksEveryPod(cluster, pods)} pairs in ${seconds(start)} s`);
     },
   );
 }

@@ -2,10 +2,11 @@
 // (no raised limits, no systemd, no registry to reach), and otherwise what kubeadm gives them.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import process from 'node:process';
 
 import { runCommand, runScript, tryCommand } from '../lab/command.ts';
 import { until } from '../lab/condition.ts';
-import type { LabProcess } from '../lab/process.ts';
+import { type LabProcess, childrenOf } from '../lab/process.ts';
 import type { CertificateAuthority } from './certificates.ts';
 import { BOOT_ID, type ClusterNode } from './cluster-node.ts';
 import { PAUSE_IMAGE } from './images.ts';
@@ -141,25 +142,46 @@ export async function runNodePrograms(
   node: ClusterNode,
   { programs, images, authority }: Omit<NodeProgramOptions, 'proxyMode'>,
 ): Promise<NodePrograms> {
+  const containerd = await startContainerd(node, programs);
+  for (const archive of images) {
+    await runCommand(node.place, [...ctrOf(programs), 'images', 'import', archive]);
+  }
+  const proxy = node.start('kube-proxy', [
+    join(programs, 'kube-proxy'),
+    ...flags({ config: '/etc/kubernetes/proxy.json', 'hostname-override': node.name }),
+  ]);
+  return { containerd, kubelet: startKubelet(node, { programs, authority }), proxy };
+}
+
+const ctrOf = (programs: string): readonly string[] => [join(programs, 'ctr'), '--namespace', 'k8s.io'];
+
+/** Resolves when it answers. */
+export async function startContainerd(node: ClusterNode, programs: string): Promise<LabProcess> {
   const containerd = node.start('containerd', [
     'env',
     `PATH=${programs}:/usr/sbin:/usr/bin:/sbin:/bin`,
     join(programs, 'containerd'),
     '--config=/etc/containerd/config.toml',
   ]);
-  const ctr = [join(programs, 'ctr'), '--namespace', 'k8s.io'];
-  await until(async () => (await tryCommand(node.place, [...ctr, 'version'])).status === 0, {
+  await until(async () => (await tryCommand(node.place, [...ctrOf(programs), 'version'])).status === 0, {
     what: `containerd on ${node.name}`,
     boundMs: 60_000,
     intervalMs: 100,
   });
-  for (const archive of images) await runCommand(node.place, [...ctr, 'images', 'import', archive]);
+  return containerd;
+}
 
-  const proxy = node.start('kube-proxy', [
-    join(programs, 'kube-proxy'),
-    ...flags({ config: '/etc/kubernetes/proxy.json', 'hostname-override': node.name }),
-  ]);
-  const kubelet = node.start('kubelet', [
+/** kill -9 of the program itself, not of what has entered the node for it. Resolves when it has ended. */
+export async function killNodeProgram({ pid, ended }: LabProcess): Promise<void> {
+  for (const child of childrenOf(pid)) process.kill(child.pid, 'SIGKILL');
+  await ended;
+}
+
+export const startKubelet = (
+  node: ClusterNode,
+  { programs, authority }: Pick<NodeProgramOptions, 'programs' | 'authority'>,
+): LabProcess =>
+  node.start('kubelet', [
     join(programs, 'kubelet'),
     ...flags({
       kubeconfig: authority.file(`${node.name}.kubeconfig`),
@@ -169,5 +191,3 @@ export async function runNodePrograms(
       'cert-dir': '/var/lib/kubelet/pki',
     }),
   ]);
-  return { containerd, kubelet, proxy };
-}

@@ -12,10 +12,11 @@ import { agentRequests, inWords } from './agent-requests.ts';
 import { type Cluster, enterClusterEnclosure } from './cluster.ts';
 import { installWeft } from './install.ts';
 import { proxyMode } from './node-programs.ts';
-import { type ProbePod, createProbePods, findPod, podManifest } from './probe-pods.ts';
+import { type ProbePod, findPod, podManifest } from './probe-pods.ts';
 import { reachEachOther } from './reach.ts';
 import { createClusterSteps } from './steps.ts';
-import { type Traffic, startTraffic } from './traffic.ts';
+import { stopwatch } from './stopwatch.ts';
+import { NOTHING, type Traffic, startTraffic } from './traffic.ts';
 
 await enterClusterEnclosure();
 
@@ -42,17 +43,10 @@ const isConnected = async (node: Cluster['nodes'][number]): Promise<boolean> =>
 
 step('Weft is installed; probes and a TCP stream run between pods of two nodes', async (cluster, context) => {
   await installWeft(cluster, say);
-  pods = await createProbePods(cluster, cluster.nodes);
-  const [from, to] = pods;
-  assert.ok(from !== undefined && to !== undefined);
-  traffic = await startTraffic({ cluster, from, to });
-  const probe = await traffic.startProbe();
-  const window = await disturb(probe, { what: 'nothing', act: async () => undefined });
-  await traffic.expectNoLoss(probe, [window], (line) => context.diagnostic(line));
+  ({ pods, traffic } = await startTraffic(cluster, (line) => context.diagnostic(line)));
 });
 
 step('the API server stops: pods talk as before', async (cluster, context) => {
-  const probe = await traffic.startProbe();
   const act = async (): Promise<void> => {
     await cluster.controlPlane.processes.apiserver.kill();
     outageEnd = performance.now() + OUTAGE_MS;
@@ -64,8 +58,7 @@ step('the API server stops: pods talk as before', async (cluster, context) => {
     }
     await pause(OUTAGE_MS / 3);
   };
-  const window = await disturb(probe, { what: 'API server away', act });
-  await traffic.expectNoLoss(probe, [window], (line) => context.diagnostic(line));
+  await traffic.expectUnnoticed({ what: 'API server away', act }, (line) => context.diagnostic(line));
 });
 
 step('an agent that is restarted meanwhile forwards', async (cluster, context) => {
@@ -83,33 +76,26 @@ step('an agent that is restarted meanwhile forwards', async (cluster, context) =
   const window = await disturb(probe, { what: `the whole agent of ${node.name}`, act });
   await traffic.tellGap(probe, window, (line) => context.diagnostic(line));
   assert.equal(await isConnected(node), false);
-  const after = await traffic.startProbe();
-  const calm = await disturb(after, {
-    what: 'nothing, with the restarted agent',
-    act: async () => undefined,
-  });
-  await traffic.expectNoLoss(after, [calm], (line) => context.diagnostic(line));
+  await traffic.expectUnnoticed(NOTHING, (line) => context.diagnostic(line));
 });
 
 step('a pod of a static manifest gets an address and talks', async (cluster, context) => {
   const [node] = nodesOf(cluster);
   const [onSame, onOther] = pods;
   assert.ok(onSame !== undefined && onOther !== undefined);
-  const started = performance.now();
+  const took = stopwatch((line) => context.diagnostic(line));
   const manifest = JSON.stringify(podManifest(STATIC_POD));
   writeFileSync(node.path(`/etc/kubernetes/manifests/${STATIC_POD}.json`), manifest);
   const pod = await findPod(node, `${STATIC_POD}-${node.name}`);
-  context.diagnostic(`${pod.address} after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  took(pod.address);
   assert.ok(![onSame.address, onOther.address].includes(pod.address));
   await reachEachOther(onOther, pod);
   await reachEachOther(onSame, pod);
 });
 
 step('for the rest of the time pods talk as before', async (cluster, context) => {
-  const probe = await traffic.startProbe();
   const act = (): Promise<void> => pause(Math.max(0, outageEnd - performance.now()));
-  const window = await disturb(probe, { what: 'API server still away', act });
-  await traffic.expectNoLoss(probe, [window], (line) => context.diagnostic(line));
+  await traffic.expectUnnoticed({ what: 'API server still away', act }, (line) => context.diagnostic(line));
   assert.equal(cluster.controlPlane.processes.apiserver.running(), false);
 });
 
@@ -147,9 +133,7 @@ step(
 step(
   'everything catches up: agents, the static pod in the API, a pod that is made now',
   async (cluster, context) => {
-    const start = performance.now();
-    const took = (what: string): void =>
-      context.diagnostic(`${what} after another ${((performance.now() - start) / 1000).toFixed(1)} s`);
+    const took = stopwatch((line) => context.diagnostic(line));
     for (const node of cluster.nodes) {
       await until(() => isConnected(node), {
         what: `the agent of ${node.name} to be connected again`,

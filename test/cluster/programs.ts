@@ -92,6 +92,7 @@ export const OPTIONAL_PROGRAMS: readonly Program[] = [
   { name: 'kubeconform', module: 'kubeconform', package: 'github.com/yannh/kubeconform/cmd/kubeconform' },
   { name: 'cnitool', module: 'libcni', package: 'github.com/containernetworking/cni/cnitool' },
   { name: 'libcni', module: 'libcni', package: '.' },
+  { name: 'cri', module: 'cri', package: '.' },
   // What bench/attach.ts compares with.
   {
     name: 'bridge',

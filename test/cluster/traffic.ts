@@ -2,10 +2,10 @@
 // TCP stream for as long as the file's cluster lives, between two pods on different nodes; and that pods keep their addresses.
 import assert from 'node:assert/strict';
 
-import { type Disturbance, type Window, settle } from '../lab/disturbance.ts';
+import { type DisturbOptions, type Disturbance, type Window, disturb, settle } from '../lab/disturbance.ts';
 import type { Probe } from '../lab/probe/endpoint.ts';
 import type { Cluster } from './cluster.ts';
-import { type ProbePod, podAddresses } from './probe-pods.ts';
+import { type ProbePod, createProbePods, podAddresses } from './probe-pods.ts';
 import { type Stream, openStream } from './stream.ts';
 
 const PER_SECOND = 1000;
@@ -17,6 +17,8 @@ export interface Traffic {
   readonly startProbe: () => Promise<Probe>;
   /** Ends the probe: nothing was lost, the stream goes on. */
   readonly expectNoLoss: (probe: Probe, windows: readonly Window[], tell: Tell) => Promise<void>;
+  /** Of what is done while a new probe runs nothing is lost, the stream goes on. */
+  readonly expectUnnoticed: (disturbance: DisturbOptions, tell: Tell) => Promise<void>;
   /** Ends the probe of a disturbance that costs packets: what it cost is told, the stream goes on. */
   readonly tellGap: (probe: Probe, window: Window, tell: Tell) => Promise<void>;
   /** Pods that were there when the traffic began have the addresses that they had. */
@@ -30,22 +32,41 @@ export type Tell = (line: string) => void;
 const inWords = ({ what, lost, longestGapMs, backMs }: Disturbance): string =>
   `${what}: ${lost} lost, longest pause ${longestGapMs.toFixed(0)} ms, back after ${backMs.toFixed(0)} ms`;
 
-export interface TrafficOptions {
+interface TrafficOptions {
   readonly cluster: Cluster;
   readonly from: ProbePod;
   readonly to: ProbePod;
 }
 
-export async function startTraffic({ cluster, from, to }: TrafficOptions): Promise<Traffic> {
+export const NOTHING: DisturbOptions = { what: 'nothing', act: async () => undefined };
+
+/** Traffic between pods of the first two nodes, and a pod on every node. As long as nothing is done nothing is lost. */
+export async function startTraffic(
+  cluster: Cluster,
+  tell: Tell,
+): Promise<{ readonly pods: readonly ProbePod[]; readonly traffic: Traffic }> {
+  const pods = await createProbePods(cluster, cluster.nodes);
+  const [from, to] = pods;
+  assert.ok(from !== undefined && to !== undefined);
+  const traffic = await trafficBetween({ cluster, from, to });
+  await traffic.expectUnnoticed(NOTHING, tell);
+  return { pods, traffic };
+}
+
+async function trafficBetween({ cluster, from, to }: TrafficOptions): Promise<Traffic> {
   const before = await podAddresses(cluster);
   const endpoint = await from.endpoint();
   await to.endpoint();
   const stream = await openStream({ from: from.place, to: to.place, address: to.address });
-  return {
+  const traffic: Traffic = {
     from,
     to,
     stream,
     startProbe: () => endpoint.startProbe(to.address, { perSecond: PER_SECOND }),
+    expectUnnoticed: async (disturbance, tell) => {
+      const probe = await traffic.startProbe();
+      await traffic.expectNoLoss(probe, [await disturb(probe, disturbance)], tell);
+    },
     expectNoLoss: async (probe, windows, tell) => {
       const { total, disturbances } = await settle(probe, windows);
       for (const one of disturbances) tell(inWords(one));
@@ -71,4 +92,5 @@ export async function startTraffic({ cluster, from, to }: TrafficOptions): Promi
       stream.close();
     },
   };
+  return traffic;
 }

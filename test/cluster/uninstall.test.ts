@@ -26,6 +26,7 @@ import {
   ask,
   deleteWorkload,
   deployWorkload,
+  everyPodAsksEveryPod,
   workloadPods,
 } from './workload.ts';
 
@@ -114,19 +115,6 @@ async function runningPods(cluster: Cluster): Promise<Readonly<Record<string, Ru
   );
 }
 
-async function everyPodReachesEveryOther(cluster: Cluster): Promise<void> {
-  const pods = await workloadPods(cluster);
-  const hosts = pods.map(({ address }) => `${address}:${PORT}`);
-  for (const from of pods) {
-    const expected = pods.map(({ name, address }) => ({
-      host: `${address}:${PORT}`,
-      name,
-      seen: from.address,
-    }));
-    assert.deepEqual(await ask(cluster, from, hosts), expected, `asked by ${from.name} on ${from.node}`);
-  }
-}
-
 const names = async (cluster: Cluster, words: string): Promise<readonly string[]> =>
   (await cluster.kubectl(['get', ...words.split(' '), '--output', 'name']))
     .split('\n')
@@ -165,7 +153,7 @@ step('a snapshot of every node, before Weft', async (cluster) => {
 step('Weft is installed, and pods run', async (cluster) => {
   await installWeft(cluster, say);
   await deployWorkload(cluster, PODS);
-  await everyPodReachesEveryOther(cluster);
+  await everyPodAsksEveryPod(cluster, await workloadPods(cluster));
 });
 
 step(
@@ -211,7 +199,7 @@ step('what removes Weft waits while an agent runs, and touches nothing', async (
     },
   );
   await endRemoval(cluster);
-  await everyPodReachesEveryOther(cluster);
+  await everyPodAsksEveryPod(cluster, await workloadPods(cluster));
   for (const node of cluster.nodes) assert.match(await statusPage(node, '/status'), /^ *Repairs: 0$/m);
 });
 
@@ -306,7 +294,7 @@ step(
     for (const [name, pod] of Object.entries(kept)) assert.deepEqual(now[name], pod, name);
     assert.equal(Object.keys(now).length, PODS);
     assert.equal(new Set(Object.values(now).map(({ address }) => address)).size, PODS);
-    await everyPodReachesEveryOther(cluster);
+    await everyPodAsksEveryPod(cluster, await workloadPods(cluster));
     for (const [name, { node, address }] of Object.entries(now)) {
       const block = `addressblock/${blockName(address)}`;
       assert.equal(await cluster.kubectl(['get', block, '--output', 'jsonpath={.spec.node}']), node, name);
@@ -355,7 +343,7 @@ step(
       boundMs: BOUND_MS,
       intervalMs: 500,
     });
-    await everyPodReachesEveryOther(cluster);
+    await everyPodAsksEveryPod(cluster, await workloadPods(cluster));
   },
 );
 

@@ -11,7 +11,7 @@ import { type Cluster, enterClusterEnclosure } from './cluster.ts';
 import { NEXT_WEFT_IMAGE, WEFT_IMAGE } from './images.ts';
 import { MANIFEST, installWeft } from './install.ts';
 import { proxyMode } from './node-programs.ts';
-import { type ProbePod, createProbePods, findPod, podManifest } from './probe-pods.ts';
+import { type ProbePod, findPod, podManifest } from './probe-pods.ts';
 import { reachEachOther } from './reach.ts';
 import { createClusterSteps } from './steps.ts';
 import { type Traffic, startTraffic } from './traffic.ts';
@@ -95,13 +95,7 @@ async function expectUnnoticed(cluster: Cluster, { what, start, tell }: Rollout)
 
 step('Weft is installed; probes and a TCP stream run between pods of two nodes', async (cluster, context) => {
   await installWeft(cluster, say);
-  pods = await createProbePods(cluster, cluster.nodes);
-  const [from, to] = pods;
-  assert.ok(from !== undefined && to !== undefined);
-  traffic = await startTraffic({ cluster, from, to });
-  const probe = await traffic.startProbe();
-  const window = await disturb(probe, { what: 'nothing', act: async () => undefined });
-  await traffic.expectNoLoss(probe, [window], (line) => context.diagnostic(line));
+  ({ pods, traffic } = await startTraffic(cluster, (line) => context.diagnostic(line)));
 });
 
 step('rolling restart of the DaemonSet: nothing lost', (cluster, context) =>

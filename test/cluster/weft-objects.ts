@@ -7,6 +7,11 @@ import type { Cluster } from './cluster.ts';
 /** At the end of the range, where the agents of this small cluster have none. */
 export const FREE_BLOCK: string = '10.47.255.192/26';
 
+export interface Peer {
+  readonly metadata: { readonly name: string };
+  readonly spec: object;
+}
+
 interface ObjectList<Item> {
   readonly items: readonly Item[];
 }
@@ -39,29 +44,35 @@ interface BlockFields {
   readonly uid: string;
   readonly cidr?: string;
   readonly name?: string;
-  readonly owners?: readonly { readonly name: string; readonly uid: string }[];
+  readonly owners?: Owners;
 }
 
+type Owners = readonly { readonly name: string; readonly uid: string }[];
+
+const ownedBy = (owners: Owners): object => ({
+  ownerReferences: owners.map((owner) => ({ apiVersion: 'v1', kind: 'Node', ...owner })),
+});
+
 export function blockObject({ node, uid, ...other }: BlockFields): string {
-  const { cidr = FREE_BLOCK, owners = [{ name: node, uid }] } = other;
+  const { cidr = FREE_BLOCK, owners = [] } = other;
   return JSON.stringify({
     apiVersion: 'weft.dev/v1alpha1',
     kind: 'AddressBlock',
     metadata: {
       name: other.name ?? cidr.replace('/', '-'),
-      ownerReferences: owners.map(({ name, uid: owner }) => ({
-        apiVersion: 'v1',
-        kind: 'Node',
-        name,
-        uid: owner,
-      })),
+      ...ownedBy(owners),
     },
     spec: { cidr, node, nodeUid: uid },
   });
 }
 
-export const peerObject = (name: string, spec: object): string =>
-  JSON.stringify({ apiVersion: 'weft.dev/v1alpha1', kind: 'Peer', metadata: { name }, spec });
+export const peerObject = (name: string, spec: object, owners: Owners = []): string =>
+  JSON.stringify({
+    apiVersion: 'weft.dev/v1alpha1',
+    kind: 'Peer',
+    metadata: { name, ...ownedBy(owners) },
+    spec,
+  });
 
 /** Everything of admission and validation, and nothing is stored. */
 export const create = (kubectl: Kubectl, object: string): Promise<string> =>

@@ -1,4 +1,6 @@
 // Pods for the tests: a Deployment of test pods, spread over the nodes, its Service, and what they see of each other.
+import assert from 'node:assert/strict';
+
 import { type Place, runScript } from '../lab/command.ts';
 import type { Cluster } from './cluster.ts';
 import { TEST_POD_IMAGE } from './images.ts';
@@ -112,6 +114,20 @@ export async function ask(
 ): Promise<readonly Answer[]> {
   const lines = hosts.map((host) => `echo "${host} $(timeout 5 wget -qO- http://${host}/cgi-bin/who)"`);
   return answersIn(await inPod(cluster, pod, lines.join('\n')));
+}
+
+/** Every pod asks every pod, itself too, and is seen with its own address. Resolves to the number of answers. */
+export async function everyPodAsksEveryPod(cluster: Cluster, pods: readonly ClusterPod[]): Promise<number> {
+  const hosts = pods.map(({ address }) => `${address}:${PORT}`);
+  for (const from of pods) {
+    const expected = pods.map(({ name, address }) => ({
+      host: `${address}:${PORT}`,
+      name,
+      seen: from.address,
+    }));
+    assert.deepEqual(await ask(cluster, from, hosts), expected, `asked by ${from.name} on ${from.node}`);
+  }
+  return pods.length ** 2;
 }
 
 /** As `ask`, by a process of a host. */

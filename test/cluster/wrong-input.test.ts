@@ -6,15 +6,13 @@ import process from 'node:process';
 
 import { runScript } from '../lab/command.ts';
 import { until } from '../lab/condition.ts';
-import { disturb } from '../lab/disturbance.ts';
 import { agentReady } from './agent-processes.ts';
 import { agentPodsOf, eventReason, logged, statusSays } from './agent-words.ts';
 import { type Cluster, enterClusterEnclosure } from './cluster.ts';
-import { MANIFEST, installWeft } from './install.ts';
+import { MANIFEST, configureWeft, inWeft, installWeft } from './install.ts';
 import { proxyMode } from './node-programs.ts';
-import { createProbePods } from './probe-pods.ts';
 import { createClusterSteps } from './steps.ts';
-import { type Tell, type Traffic, startTraffic } from './traffic.ts';
+import { type Traffic, startTraffic } from './traffic.ts';
 
 await enterClusterEnclosure();
 
@@ -22,31 +20,6 @@ const ROLLOUT = 'rollout status daemonset/weft --timeout=300s';
 
 const { step, say } = createClusterSteps({ nodes: 3, proxyMode: proxyMode(process.env) });
 let traffic: Traffic;
-
-const inWeft = (cluster: Cluster, words: string): Promise<string> =>
-  cluster.kubectl(['--namespace', 'weft', ...words.split(' ')]);
-
-const configure = async (cluster: Cluster, settings: Readonly<Record<string, string>>): Promise<void> => {
-  const patch = JSON.stringify({ data: settings });
-  await cluster.kubectl([
-    '--namespace',
-    'weft',
-    'patch',
-    'configmap',
-    'weft',
-    '--type=merge',
-    '--patch',
-    patch,
-  ]);
-  await inWeft(cluster, 'rollout restart daemonset/weft');
-};
-
-/** Runs `act` under probes: none is lost, the TCP stream goes on. */
-async function unnoticed(what: string, act: () => Promise<void>, tell: Tell): Promise<void> {
-  const probe = await traffic.startProbe();
-  const window = await disturb(probe, { what, act });
-  await traffic.expectNoLoss(probe, [window], tell);
-}
 
 const everyAgentReady = async ({ nodes }: Cluster): Promise<void> => {
   for (const node of nodes) await agentReady(node);
@@ -70,14 +43,7 @@ step('agents without CRDs say what is missing, and go on when they are there', a
 
 step('Weft is installed; probes and a TCP stream run between pods of two nodes', async (cluster, context) => {
   await installWeft(cluster, say);
-  const [from, to] = await createProbePods(cluster, cluster.nodes);
-  assert.ok(from !== undefined && to !== undefined);
-  traffic = await startTraffic({ cluster, from, to });
-  await unnoticed(
-    'nothing',
-    () => Promise.resolve(),
-    (line) => context.diagnostic(line),
-  );
+  ({ traffic } = await startTraffic(cluster, (line) => context.diagnostic(line)));
 });
 
 const REFUSED_SETTINGS = [
@@ -118,7 +84,7 @@ for (const { what, setting, wrong, right, sentence } of REFUSED_SETTINGS) {
   step(`${what}: the roll-out stops at the first node, whose old agent goes on`, async (cluster, context) => {
     const before = (await agentPodsOf(cluster)).map(({ name }) => name);
     const act = async (): Promise<void> => {
-      await configure(cluster, { [setting]: wrong });
+      await configureWeft(cluster, { [setting]: wrong });
       const { pod, times } = await logged(cluster, sentence);
       assert.equal(times, 1, 'said once');
       assert.equal(await eventReason(cluster, pod.node, sentence), 'InvalidConfiguration');
@@ -134,11 +100,11 @@ for (const { what, setting, wrong, right, sentence } of REFUSED_SETTINGS) {
           `${old} is gone`,
         );
       await everyAgentReady(cluster);
-      await configure(cluster, { [setting]: right });
+      await configureWeft(cluster, { [setting]: right });
       await inWeft(cluster, ROLLOUT);
       await everyAgentReady(cluster);
     };
-    await unnoticed(what, act, (line) => context.diagnostic(line));
+    await traffic.expectUnnoticed({ what, act }, (line) => context.diagnostic(line));
     await traffic.expectSameAddresses();
   });
 }
@@ -163,7 +129,9 @@ step(
       const same = (await agentPodsOf(cluster)).find(({ name }) => name === pod.name);
       assert.equal(same?.restarts, 0);
     };
-    await unnoticed('no /dev/net/tun on a third node', act, (line) => context.diagnostic(line));
+    await traffic.expectUnnoticed({ what: 'no /dev/net/tun on a third node', act }, (line) =>
+      context.diagnostic(line),
+    );
   },
 );
 
@@ -197,7 +165,7 @@ step('a CRD of an older version: what was known stays in force', async (cluster,
     assert.equal(await eventReason(cluster, pod.node, sentence), 'ClusterStateUnavailable');
     for (const node of cluster.nodes) await statusSays(node, new RegExp(`Problem: ${sentence.source}`));
   };
-  await unnoticed('older CRD', act, (line) => context.diagnostic(line));
+  await traffic.expectUnnoticed({ what: 'older CRD', act }, (line) => context.diagnostic(line));
 });
 
 step('the CRD of this version again: all is well', async (cluster, context) => {
@@ -207,7 +175,7 @@ step('the CRD of this version again: all is well', async (cluster, context) => {
     await inWeft(cluster, ROLLOUT);
     for (const node of cluster.nodes) await statusSays(node, /Ready: yes\n(?![^]*Problem:)/);
   };
-  await unnoticed('CRD put right', act, (line) => context.diagnostic(line));
+  await traffic.expectUnnoticed({ what: 'CRD put right', act }, (line) => context.diagnostic(line));
 });
 
 step(
@@ -226,7 +194,9 @@ step(
       await cluster.kubectl(['apply', '--filename', MANIFEST]);
       for (const node of cluster.nodes) await statusSays(node, /Ready: yes\n[^]*connected;(?![^]*Problem:)/);
     };
-    await unnoticed('ClusterRole taken away', act, (line) => context.diagnostic(line));
+    await traffic.expectUnnoticed({ what: 'ClusterRole taken away', act }, (line) =>
+      context.diagnostic(line),
+    );
     await traffic.expectSameAddresses();
     await traffic.finish((line) => context.diagnostic(line));
   },
