@@ -72,7 +72,7 @@ export function startRoles({ settings, tunName, descriptors, log, held }: RolesO
     // Garbage is collected early. With the default of the first, 16 MB, control has 100 MB more after 2,000 pods that came and went. Without
     // the second the old objects may grow to more than twice what is alive, so memory creeps up for thousands of pods before it stays; with
     // 5,000 peers it costs half a second of processor time more at the start, and control is 20 MB smaller.
-    nodeOptions: ['--max-semi-space-size=1', '--heap-growing-percent=25'],
+    nodeOptions: ['--max-semi-space-size=1', '--heap-growing-percent=25', '--expose-gc'],
     descriptors: (channel) => [controlEnd, channel],
     spares: 0, // nor held: it waits by itself, for the allocation log
   });

@@ -37,11 +37,15 @@ async function fewestDescriptors(pid: number, goal: number | undefined): Promise
   return fewest;
 }
 
+/** Control has collected its garbage by then (agent/control/idle-collection.ts). */
+const QUIET_MS = 2500;
+
 /** `start`: what to come back to. */
 export async function lookAt(
   { agent, namespace: { place } }: LabNode,
   start: Moment | undefined,
 ): Promise<Moment> {
+  await pause(QUIET_MS);
   const exact: Record<string, string> = {};
   for (const [name, command] of Object.entries(COMMANDS)) {
     const text = await runCommand(place, command);

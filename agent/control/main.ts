@@ -31,6 +31,7 @@ import { openNetworkWatch } from './node/network-watch.ts';
 import { openNodeNetwork } from './node/node-network.ts';
 import { createNodeUpkeep } from './node/node-upkeep.ts';
 import { createReadiness } from './status/readiness.ts';
+import { IdleCollection } from './idle-collection.ts';
 import { createObservation } from './status/observation.ts';
 import { openPodLinks } from './node/pod-links.ts';
 import { type RefusalReport, createRefusalReport } from './refusal-report.ts';
@@ -251,6 +252,8 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
   upkeep.changed();
   const configuration = createConfigurationKeeper(settings, log);
 
+  const idleCollection = new IdleCollection({ clock, collect: () => void globalThis.gc?.() });
+
   await refusal.end();
   const statusServer = await openStatusServer({
     source: observation,
@@ -278,12 +281,14 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     },
     log,
     repaired: (words) => observation.repaired(words),
-    observe: ({ command, error }, seconds) =>
+    observe({ command, error }, seconds) {
+      idleCollection.used();
       observation.counters.cniOperation({
         verb: command,
         outcome: error === undefined ? 'ok' : String(error.code),
         seconds,
-      }),
+      });
+    },
   });
   opened.defer(() => service.close());
   cni = service;
