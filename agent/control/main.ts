@@ -252,7 +252,7 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
   upkeep.changed();
   const configuration = createConfigurationKeeper(settings, log);
 
-  const idleCollection = new IdleCollection({ clock, collect: () => void globalThis.gc?.() });
+  const idleCollection = new IdleCollection({ clock, collect: () => globalThis.gc?.() });
 
   await refusal.end();
   const statusServer = await openStatusServer({
