@@ -20,7 +20,7 @@ import { isDown } from '../role-states.ts';
 import { type Settings, parseReporting, parseSettings } from '../settings.ts';
 import { type Logger, createLogger, errorFields } from '../telemetry/logger.ts';
 import { VERSION } from '../version.ts';
-import { type ClusterLink, startClusterLink } from './cluster/cluster-link.ts';
+import { SILENCE_MS, type ClusterLink, startClusterLink } from './cluster/cluster-link.ts';
 import { createClusterView } from './cluster/cluster-view.ts';
 import { createPeerLog } from './cluster/peer-log.ts';
 import { requireFreeOfServices } from './cluster/service-ranges.ts';
@@ -208,6 +208,9 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     monotonicMs: () => Number(process.hrtime.bigint() / 1_000_000n),
   });
   opened.defer(() => observation.close());
+  /** The first look of this process is done; after a restart that takes as long as a pod takes to come. */
+  const networkMade = Promise.withResolvers<void>();
+  opened.defer(clock.setTimer(SILENCE_MS, networkMade.resolve));
   const upkeep = createNodeUpkeep({
     settings,
     nodeIp,
@@ -235,6 +238,7 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     repaired: (words) => observation.repaired(words),
     failed: (message) => observation.failed(message),
     done() {
+      if (upkeep.gateway() !== undefined) networkMade.resolve();
       ready.settle();
       if (blocked() === undefined) configuration.ensure();
     },
@@ -272,7 +276,7 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     pool,
     links,
     readiness,
-    settled: link.settled,
+    settled: Promise.all([link.settled, networkMade.promise]),
     node: {
       gateway: () => upkeep.gateway(),
       mtu: () => mtu,

@@ -58,6 +58,6 @@ test('when the API is back, a node that joins is reachable', async () => {
   await lab.api.start();
   const node = await lab.addNode('node-3');
   const pod = await node.addPod('late');
-  await until(() => reached(near, pod), { what: 'the other nodes to learn of it' });
-  assert.equal(await reached(pod, far), true);
+  await until(() => reached(near, pod), { what: 'the first node to learn of it' });
+  await until(() => reached(pod, far), { what: 'the second node to learn of it' });
 });

@@ -10,6 +10,8 @@ interface Event {
 
 const isBefore = (a: Event, b: Event): boolean => a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
 
+const LEAST_MS = 0.001;
+
 export class VirtualTime implements Clock {
   /** A binary heap, the next event first. */
   readonly #events: Event[] = [];
@@ -20,8 +22,10 @@ export class VirtualTime implements Clock {
     return this.#nowMs;
   }
 
+  /** What is not due at once is later: a fraction too small for the clock would be waited for without end. */
   setTimer(delayMs: number, fire: () => void): () => void {
-    const event: Event = { atMs: this.#nowMs + Math.max(0, delayMs), order: this.#order++, fire };
+    const atMs = this.#nowMs + (delayMs > 0 ? Math.max(LEAST_MS, delayMs) : 0);
+    const event: Event = { atMs, order: this.#order++, fire };
     this.#push(event);
     return () => {
       event.fire = undefined;

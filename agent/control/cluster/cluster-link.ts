@@ -81,7 +81,7 @@ const CREDENTIALS = 'credentials';
 /** What ends by itself within that time is not told to the cluster: roles take a moment to be seen everywhere. */
 const SETTLE_MS = 5000;
 /** Pods wait no longer for an API that is away. */
-const SILENCE_MS = 3000;
+export const SILENCE_MS = 3000;
 
 export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   const { settings, view, pool, clock, random, log } = options;

@@ -74,11 +74,13 @@ export function createAttachments({
     });
   };
 
+  const noGateway = (): string => (pool.usage().blocks === 0 ? NO_BLOCK : NO_NETWORK);
+
   const gateway = (): Ipv4 => {
     const address = node.gateway();
-    const reason = node.blocked() ?? (address === undefined ? NO_GATEWAY : undefined);
+    const reason = node.blocked();
     if (reason === undefined && address !== undefined) return address;
-    throw new OperationError(`Cannot attach the pod yet: ${reason ?? NO_GATEWAY}`, { code: 'NOT_READY' });
+    throw new OperationError(`Cannot attach the pod yet: ${reason ?? noGateway()}`, { code: 'NOT_READY' });
   };
 
   const add = async (request: AddRequest): Promise<AttachmentResult> => {
@@ -175,14 +177,15 @@ export function createAttachments({
   const blocked = (): string | undefined =>
     node.blocked() ??
     (node.gateway() === undefined || pool.usage().blocks === 0
-      ? `Cannot attach pods: ${NO_GATEWAY}`
+      ? `Cannot attach pods: ${noGateway()}`
       : undefined);
 
   return { add, del, check, stale, blocked, limited: () => node.limited() };
 }
 
-const NO_GATEWAY =
+const NO_BLOCK =
   'this node has no block of pod addresses yet: check that the Kubernetes API is reachable from it';
+const NO_NETWORK = "the node's network is being made; try again";
 
 function refuseLongId({ containerId }: CniAttachment): void {
   if (containerId.length <= MAX_CONTAINER_ID) return;

@@ -27,8 +27,8 @@ export interface CniServiceOptions {
   /** The process's own; it stays open. */
   readonly readiness: Readiness;
   readonly node: NodeReadiness;
-  /** Pods wait for it: before, a block that this node had may be another's. */
-  readonly settled: Promise<void>;
+  /** Pods wait for it: before, a block that this node had may be another's, and the network is not made. */
+  readonly settled: Promise<unknown>;
   readonly log: Logger;
   readonly observe: (outcome: CniOutcome, seconds: number) => void;
   /** What was put right that no request asked for, in words. */
