@@ -214,7 +214,7 @@ export function bindAnywhere(fd: number): number {
   const { option: name } = openBuffers();
   name.view.setUint16(0, AF_NETLINK, true);
   name.view.setUint16(2, 0, true);
-  name.view.setUint32(4, 0, true); // port id: any
+  name.view.setUint32(4, 0, true); // port id: the kernel chooses one
   name.view.setUint32(8, 0, true); // no groups
   check(libc.bind(fd, name.address, SOCKADDR_BYTES), () => 'bind a netlink socket');
   name.view.setInt32(12, SOCKADDR_BYTES, true);

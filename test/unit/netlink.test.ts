@@ -381,26 +381,3 @@ describe('builders of links', () => {
     assert.equal(valueOf(decodeLink(payloadOf(veth))).master, 5);
   });
 });
-
-describe('Attributes', () => {
-  it('an attribute shorter than what is asked for reads as missing', () => {
-    const bytes = encodeMessage({
-      type: 1,
-      flags: 0,
-      header: new Uint8Array(0),
-      attributes: [u8(1, 5), raw(2, new Uint8Array(0))],
-    });
-    const attributes = valueOf(decodeAttributes(payloadOf(bytes)));
-    assert.deepEqual(
-      [
-        attributes.u8(1),
-        attributes.u32(1),
-        attributes.u32be(1),
-        attributes.u8(2),
-        attributes.text(2),
-        attributes.text(3),
-      ],
-      [5, undefined, undefined, undefined, '', undefined],
-    );
-  });
-});
