@@ -185,13 +185,11 @@ if [ "$profile" != check ]; then
     make -s -C cni-shim >&2 || refuse 'Cannot compile the CNI shim: see the message above'
   fi
 fi
-for source in agent/dataplane/*.wat; do
-  if newer_than "${source%.wat}.wasm" "$source" agent/dataplane/assemble.ts; then
-    say 'assembling the checksum kernel (node agent/dataplane/assemble.ts)'
-    node agent/dataplane/assemble.ts || refuse 'Cannot assemble agent/dataplane/*.wat: see the message above'
-    break
-  fi
-done
+kernels=agent/dataplane
+if newer_than $kernels/packet-kernels.wasm $kernels/assembly/*.ts $kernels/kernel-layout.ts $kernels/assemble.ts; then
+  say "compiling the packet kernels (node $kernels/assemble.ts)"
+  node $kernels/assemble.ts || refuse "Cannot compile $kernels/assembly/: see the message above"
+fi
 
 [ $# -gt 0 ] || exit 0
 exec "$@"

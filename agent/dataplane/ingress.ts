@@ -45,7 +45,7 @@ import {
   VXLAN_VNI_OFFSET,
   VXLAN_VNI_SHIFT,
 } from '../../proto/vxlan.ts';
-import { TcpCoalescing } from './coalescing.ts';
+import { Coalescing } from './coalescing.ts';
 import { type Forwarding, NO_SLOT } from './forwarding.ts';
 import type { PacketMemory } from './packet-memory.ts';
 import { OVERLAY_HEADER_BYTES } from './peer-records.ts';
@@ -86,7 +86,7 @@ export class Ingress {
   readonly #batch: WriteBatch;
   readonly #flush: () => void;
   readonly #probe: (offset: number, length: number, slot: number) => boolean;
-  readonly #coalescing: TcpCoalescing;
+  readonly #coalescing: Coalescing;
   #slot = 0;
   /** Segment size that the kernel named for the frame in hand, 0 = none. */
   #gsoHint = 0;
@@ -98,7 +98,12 @@ export class Ingress {
     this.#batch = options.batch;
     this.#flush = options.flush;
     this.#probe = options.probe;
-    this.#coalescing = new TcpCoalescing(options.memory, options.batch);
+    this.#coalescing = new Coalescing(options.memory, options.batch);
+  }
+
+  /** Whether the TUN takes UDP super-packets (TUN_F_USO4, Linux 6.2); else datagrams are not merged. */
+  set mergesUdp(merges: boolean) {
+    this.#coalescing.mergesUdp = merges;
   }
 
   /** The bytes must stay until the batch is written. */
@@ -110,9 +115,12 @@ export class Ingress {
       this.#stats.add(NO_PEER_ROW, DROP.unknown_sender, Math.max(1, Math.ceil(length / segmentBytes)));
       return;
     }
+    const row = OWNER_FIRST_PEER + this.#slot;
     for (let at = 0; at === 0 || at < length; at += segmentBytes) {
+      at += this.#coalescing.take(offset + at, length - at, segmentBytes, row);
+      if (at >= length && length > 0) return;
       const reason = this.#acceptFrame(offset + at, Math.min(segmentBytes, length - at));
-      if (reason !== NO_REASON) this.#stats.add(OWNER_FIRST_PEER + this.#slot, reason, 1);
+      if (reason !== NO_REASON) this.#stats.add(row, reason, 1);
     }
   }
 
@@ -199,7 +207,8 @@ export class Ingress {
       case IP_PROTOCOL_UDP:
         return this.#acceptUdp(ip, headerBytes, length);
       default:
-        this.#beginWrite(ip, length);
+        if (fragment !== 0) this.#coalescing.finish(); // of which flow it is cannot be told
+        this.#batch.begin(sender, ip, length);
         return NO_REASON;
     }
   }
@@ -214,14 +223,13 @@ export class Ingress {
     const pseudoSum = pseudoSumAt(this.#memory, ip, IP_PROTOCOL_TCP, transportBytes);
     if (!isPartial(this.#memory, tcp + TCP_CHECKSUM_OFFSET, pseudoSum)) {
       if (headerBytes === IPV4_HEADER_BYTES) {
-        this.#coalescing.accept(OWNER_FIRST_PEER + this.#slot, ip, length);
+        this.#coalescing.beginTcp(OWNER_FIRST_PEER + this.#slot, ip, length);
       } else {
         this.#beginWrite(ip, length);
       }
       return NO_REASON;
     }
-    const write = this.#beginWrite(ip, length);
-    const header = this.#batch.headerOf(write);
+    const header = this.#batch.headerOf(this.#beginWrite(ip, length));
     needsChecksum(this.#memory, header, headerBytes, TCP_CHECKSUM_OFFSET);
     if (length > this.mtu && length > headerBytes + tcpHeaderBytes) {
       const ecn = (view.getUint8(tcp + TCP_FLAGS_OFFSET) & TCP_FLAG_CWR) === 0 ? 0 : VIRTIO_NET_HDR_GSO_ECN;
@@ -238,12 +246,18 @@ export class Ingress {
     if (transportBytes < UDP_HEADER_BYTES) return DROP.inner_transport;
     const udpBytes = view.getUint16(udp + UDP_LENGTH_OFFSET);
     if (udpBytes < UDP_HEADER_BYTES || udpBytes > transportBytes) return DROP.inner_transport;
-    const write = this.#beginWrite(ip, length);
     const pseudoSum = pseudoSumAt(this.#memory, ip, IP_PROTOCOL_UDP, udpBytes);
     const partial =
       udpBytes === transportBytes && isPartial(this.#memory, udp + UDP_CHECKSUM_OFFSET, pseudoSum);
-    if (!partial) return NO_REASON;
-    const header = this.#batch.headerOf(write);
+    if (!partial) {
+      if (headerBytes === IPV4_HEADER_BYTES) {
+        this.#coalescing.beginUdp(OWNER_FIRST_PEER + this.#slot, ip, length);
+      } else {
+        this.#beginWrite(ip, length);
+      }
+      return NO_REASON;
+    }
+    const header = this.#batch.headerOf(this.#beginWrite(ip, length));
     needsChecksum(this.#memory, header, headerBytes, UDP_CHECKSUM_OFFSET);
     if (length > this.mtu) {
       const gsoSize = this.#gsoHint || Math.max(1, this.mtu - headerBytes - UDP_HEADER_BYTES);
@@ -259,6 +273,7 @@ export class Ingress {
     view.setUint16(header + VIRTIO_NET_GSO_SIZE_OFFSET, gsoSize, true);
   }
 
+  /** A write that is never merged. Earlier writes of its flow grow no more: it must not be overtaken. */
   #beginWrite(ip: number, length: number): number {
     this.#coalescing.finish();
     return this.#batch.begin(OWNER_FIRST_PEER + this.#slot, ip, length);

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { decodeForwardingTable } from '../../proto/forwarding-codec.ts';
 import type { Region } from '../linux/arena.ts';
 import { errno, libc } from '../linux/libc.ts';
+import { TUN_F_USO4, setOffloads } from '../linux/tun.ts';
 import { codeOf } from '../operation-error.ts';
 import { createReport } from './log-line.ts';
 import { type LoopOptions, run, takeOver } from './loop.ts';
@@ -77,6 +78,7 @@ function serve(dataplane: Dataplane, tablePath: string): boolean {
     },
   };
   reload();
+  ingress.mergesUdp = (setOffloads(DESCRIPTORS.tun) & TUN_F_USO4) !== 0;
   stats.setProcess(PROCESS_GAUGE.process_id, process.pid);
   stats.setProcess(PROCESS_GAUGE.started_ms, clock.read());
   channel.send(DESCRIPTORS.keeper, 'active');

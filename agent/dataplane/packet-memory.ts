@@ -1,7 +1,7 @@
 // The memory that packets lie in, as the pure modules see it: bytes and offsets, never an address. The composition root makes it
 // over an Arena; tests make it over a plain buffer. Offsets count from the first byte of `bytes`.
 // On the packet path functions take positional numbers: an options object would be an allocation per packet.
-import type { Sum } from './checksum.ts';
+import type { PacketKernels } from './packet-kernels.ts';
 
 export interface PacketMemory {
   readonly bytes: Uint8Array;
@@ -9,7 +9,10 @@ export interface PacketMemory {
   /** What the kernel calls byte 0, in two 32-bit halves; added to offsets where an iovec or msghdr is written. */
   readonly baseLow: number;
   readonly baseHigh: number;
-  readonly sum: Sum;
+  /** Work on the same bytes. */
+  readonly kernels: PacketKernels;
+  /** kernels.sum */
+  readonly sum: PacketKernels['sum'];
   /** Zeroed bytes that are never given back; returns their offset. `alignment` is a power of two, a cache line unless told. */
   allocate(byteLength: number, alignment?: number): number;
 }

@@ -11,7 +11,6 @@ import { Arena, type Region } from '../linux/arena.ts';
 import { errnoName, libc, systemError } from '../linux/libc.ts';
 import { createSharedFile } from '../linux/shared-file.ts';
 import { attachTun } from '../linux/tun.ts';
-import { loadChecksum } from './checksum.ts';
 import { type Clock, createClock } from './clock.ts';
 import { Egress } from './egress.ts';
 import { Forwarding } from './forwarding.ts';
@@ -19,6 +18,7 @@ import { IcmpErrors } from './icmp-errors.ts';
 import { type Found, IN_FLIGHT_BYTES, createInFlightMemory } from './in-flight.ts';
 import { Ingress } from './ingress.ts';
 import type { LoopOptions } from './loop.ts';
+import { loadPacketKernels } from './packet-kernels.ts';
 import { type PacketMemory, splitAddress } from './packet-memory.ts';
 import { PeerRecords } from './peer-records.ts';
 import { Probes } from './probes.ts';
@@ -63,11 +63,16 @@ export function prepareDataplane(options: {
 }): Dataplane {
   const { descriptors } = options;
   const arena = new Arena(ARENA_BYTES);
+  const kernels = loadPacketKernels(arena.memory);
+  const { baseLow, baseHigh } = splitAddress(arena.base);
+  kernels.setBase(baseLow, baseHigh);
   const memory: PacketMemory = {
     bytes: arena.bytes,
     view: new DataView(arena.memory.buffer),
-    ...splitAddress(arena.base),
-    sum: loadChecksum(arena.memory),
+    baseLow,
+    baseHigh,
+    kernels,
+    sum: kernels.sum,
     allocate: (byteLength, alignment) => arena.allocate(byteLength, alignment).offset,
   };
   const clock = monotonicClock();

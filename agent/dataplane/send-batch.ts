@@ -100,6 +100,25 @@ export class SendBatch {
     );
   }
 
+  /** How many segments of `bytes` the train that place() chose for them takes. */
+  roomOf(train: number, bytes: number): number {
+    if (bytes < this.segmentBytes[train]!) return 1; // !: a train of this batch; a short one closes it
+    const room = Math.floor((TRAIN_BYTES - this.totalBytes[train]!) / bytes); // !: as above
+    return Math.min(room, TRAIN_SEGMENTS - this.segments[train]!); // !: as above
+  }
+
+  /** Offset of the next segment's two iovecs. */
+  nextIovecs(train: number): number {
+    return this.iovecsOf(train) + this.segments[train]! * 2 * IOVEC_BYTES; // !: a train of this batch
+  }
+
+  /** `count` segments whose iovecs the caller wrote from nextIovecs() on, within roomOf(): all of the train's size, but the last may be shorter. */
+  append(train: number, count: number, bytes: number): void {
+    this.segments[train]! += count; // !: a train of this batch
+    this.totalBytes[train]! += bytes; // !: as above
+    if (this.totalBytes[train]! < this.segmentBytes[train]! * this.segments[train]!) this.#closed[train] = 1; // !: as above
+  }
+
   /** Headers of the next segment of a train that place() chose; payload() follows. */
   headers(train: number, offset: number, length: number): void {
     setIovec(this.#memory, this.iovecsOf(train) + this.segments[train]! * 2 * IOVEC_BYTES, offset, length); // !: a train of this batch

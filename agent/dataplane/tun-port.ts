@@ -109,15 +109,15 @@ export class TunPort {
   flush(batch: WriteBatch): void {
     const { fd, base, stats, clock, report } = this.#options;
     for (let write = 0; write < batch.writes; write++) {
-      const row = batch.rows[write]!; // !: a write of the batch
-      const packets = batch.packets[write]!; // !: a write of the batch
-      if (libc.writev(fd, base + batch.iovecsOf(write), batch.iovecs[write]!) < 0) {
+      const row = batch.rowOf(write);
+      const packets = batch.packetsOf(write);
+      if (libc.writev(fd, base + batch.iovecsOf(write), batch.iovecCountOf(write)) < 0) {
         stats.add(row, DROP.tun_write_failed, packets);
         report('tun_write', errno());
         continue;
       }
       stats.add(row, COUNTER.ingress_packets, packets);
-      stats.add(row, COUNTER.ingress_bytes, batch.wireBytes[write]!); // !: a write of the batch
+      stats.add(row, COUNTER.ingress_bytes, batch.wireBytesOf(write));
       stats.set(row, GAUGE.last_ingress_ms, clock.nowMs);
     }
     batch.clear();

@@ -9,8 +9,8 @@ import { dirname, join, relative } from 'node:path';
 
 const CHECKOUT = join(import.meta.dirname, '../..');
 const SOURCES = ['agent', 'proto'];
-/** Build steps of the checkout; in the image there is nothing to build with. */
-const LEFT_OUT = new Set(['agent/dataplane/assemble.ts']);
+/** Build steps of the checkout and their sources; in the image there is nothing to build with. */
+const LEFT_OUT = /^agent\/dataplane\/(?:assemble\.ts$|assembly\/)/;
 const DATA = /\.wasm$/;
 /** The runtime itself is placed elsewhere; the others serve the lab alone, or nothing that is executed here. */
 const PACKAGES_LEFT_OUT = /^(?:node-linux-|dgram-as-promised$)/;
@@ -31,7 +31,7 @@ function copySources(folder: string, version: string | undefined): void {
   for (const source of SOURCES) {
     for (const name of readdirSync(join(CHECKOUT, source), { recursive: true, encoding: 'utf8' })) {
       const path = join(source, name);
-      if (LEFT_OUT.has(path)) continue;
+      if (LEFT_OUT.test(path)) continue;
       if (DATA.test(path)) cpSync(join(CHECKOUT, path), join(folder, path));
       if (!path.endsWith('.ts')) continue;
       place(

@@ -1,7 +1,7 @@
-// What the data plane's pure modules need in tests: a poisoned memory with the plain checksum, a forwarding table of three nodes, packets
+// What the data plane's pure modules need in tests: a poisoned memory with the packet kernels, a forwarding table of three nodes, packets
 // by meaning, and batches read back as the bytes that the kernel would have taken.
 import { type Ipv4, type Mac, ipv4, mac, vni } from '../../proto/address.ts';
-import { storeWord, sumWords, transportChecksum } from '../../proto/checksum.ts';
+import { storeWord, transportChecksum } from '../../proto/checksum.ts';
 import { ETHERTYPE_IPV4, encodeEthernetInto } from '../../proto/ethernet.ts';
 import type { ForwardingTable } from '../../proto/forwarding-table.ts';
 import {
@@ -14,11 +14,13 @@ import { type TcpSegment, TCP_CHECKSUM_OFFSET, encodeTcpInto } from '../../proto
 import { type UdpDatagram, UDP_CHECKSUM_OFFSET, encodeUdpInto } from '../../proto/udp.ts';
 import { type VirtioNetHeader, encodeVirtioNetHeaderInto } from '../../proto/virtio-net.ts';
 import { encodeVxlanInto } from '../../proto/vxlan.ts';
+import { type PacketKernels, loadPacketKernels } from '../../agent/dataplane/packet-kernels.ts';
 import type { PacketMemory } from '../../agent/dataplane/packet-memory.ts';
 import type { SendBatch } from '../../agent/dataplane/send-batch.ts';
 import type { WriteBatch } from '../../agent/dataplane/write-batch.ts';
 import { POISON } from './random.ts';
 
+const WASM_PAGE_BYTES = 65_536;
 export const RANGE_BASE = 0x0a20_0000; // 10.32.0.0/12, blocks of /26
 /** Block 0 is this node's, blocks 1 and 2 are peers', block 3 and on are nobody's. */
 export const SELF_POD: Ipv4 = ipv4(RANGE_BASE + 5);
@@ -60,18 +62,29 @@ export function threeNodes(): ForwardingTable {
   };
 }
 
-/** Memory full of POISON, or of `poison`; base 0, so that addresses are offsets. */
-export function testMemory(byteLength: number = 4 << 20, poison: number = POISON): PacketMemory {
-  const bytes = new Uint8Array(byteLength).fill(poison);
+/**
+ * Memory full of POISON, or of `poison`, with the kernels of the product unless others are given; base 0, so that addresses are offsets.
+ * memory.sum throws when it is asked for more than there is.
+ */
+export function testMemory(
+  byteLength: number = 4 << 20,
+  poison: number = POISON,
+  kernelsOf: (memory: WebAssembly.Memory) => PacketKernels = loadPacketKernels,
+): PacketMemory {
+  const pages = Math.ceil(byteLength / WASM_PAGE_BYTES);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+  const bytes = new Uint8Array(memory.buffer).fill(poison);
+  const kernels = kernelsOf(memory);
   let next = 64;
   return {
     bytes,
     view: new DataView(bytes.buffer),
     baseLow: 0,
     baseHigh: 0,
+    kernels,
     sum(offset, length) {
       if (offset < 0 || length < 0 || offset + length > bytes.length) throw new RangeError('out of memory');
-      return sumWords(bytes, offset, length);
+      return kernels.sum(offset, length);
     },
     allocate(size, alignment = 64) {
       const offset = Math.ceil(next / alignment) * alignment;
@@ -126,8 +139,8 @@ export interface TunWrite {
 export function takeWrites(memory: PacketMemory, batch: WriteBatch): TunWrite[] {
   const writes: TunWrite[] = [];
   for (let write = 0; write < batch.writes; write++) {
-    const all = gather(memory, batch.iovecsOf(write), batch.iovecs[write] ?? 0);
-    writes.push({ row: batch.rows[write] ?? -1, header: all.slice(0, 10), packet: all.slice(10) });
+    const all = gather(memory, batch.iovecsOf(write), batch.iovecCountOf(write));
+    writes.push({ row: batch.rowOf(write), header: all.slice(0, 10), packet: all.slice(10) });
   }
   batch.clear();
   return writes;

@@ -14,9 +14,11 @@ import {
   IPV4_DESTINATION_OFFSET,
   IPV4_SOURCE_OFFSET,
   IP_PROTOCOL_TCP,
+  IP_PROTOCOL_UDP,
   decodeIpv4Packet,
 } from '../../proto/ipv4-packet.ts';
 import { type TcpSegment, TCP_CHECKSUM_OFFSET, decodeTcp } from '../../proto/tcp.ts';
+import { decodeUdp } from '../../proto/udp.ts';
 import { decodeVirtioNetHeader } from '../../proto/virtio-net.ts';
 import {
   type TunWrite,
@@ -98,6 +100,7 @@ function cut({ header, packet }: TunWrite): Uint8Array[] {
   const ip = decodeIpv4Packet(packet);
   assert.ok(virtio.ok && ip.ok);
   if (virtio.value.segmentation === 0) return [packet];
+  if (ip.value.protocol === IP_PROTOCOL_UDP) return cutUdp(ip.value, virtio.value.gsoSize);
   const tcp = decodeTcp(ip.value.payload);
   assert.ok(tcp.ok);
   assert.equal(ip.value.payload.length + 20, packet.length);
@@ -125,6 +128,19 @@ function cut({ header, packet }: TunWrite): Uint8Array[] {
     );
   }
   return segments;
+}
+
+/** The same for UDP (net/ipv4/udp_offload.c). */
+function cutUdp(ip: Ipv4Packet, gsoSize: number): Uint8Array[] {
+  const udp = decodeUdp(ip.payload);
+  assert.ok(udp.ok);
+  const { payload } = udp.value;
+  return Array.from({ length: Math.ceil(payload.length / gsoSize) }, (_, index) =>
+    udpPacket(
+      { ...ip, identification: (ip.identification + index) & 0xffff },
+      { ...udp.value, checksum: 0, payload: payload.subarray(index * gsoSize, (index + 1) * gsoSize) },
+    ),
+  );
 }
 
 interface Train {
@@ -203,6 +219,40 @@ test('coalescing: a merge ends at 64 segments and at 65,535 bytes', () => {
     assert.equal(writes.length, expected);
     assert.deepEqual(writes.flatMap(cut), packets);
   }
+});
+
+const datagram = (index: number, ip: Partial<Ipv4Packet> = {}, bytes = 100): Uint8Array =>
+  udpPacket(
+    { ...INBOUND, identification: 100 + index, ...ip },
+    { sourcePort: 7, payload: new Uint8Array(bytes).fill(index) },
+  );
+
+test('coalescing: UDP datagrams of one size become one write, which cut again is them', () => {
+  const rig = createRig();
+  const equal = Array.from({ length: 40 }, (_, index) => datagram(index));
+  const [whole, ...more] = rig.receive([...equal, datagram(40, {}, 30)]);
+  assert.deepEqual(more, []);
+  assert.deepEqual(cut(whole!), [...equal, datagram(40, {}, 30)]); // !: one write
+  const grows = [datagram(0), datagram(1), datagram(2, {}, 101)];
+  assert.deepEqual(rig.receive(grows).flatMap(cut), grows);
+  assert.equal(rig.receive(grows).length, 2);
+});
+
+test('coalescing: UDP datagrams are kept apart by a checksum that is missing or wrong, by a gap in what counts up', () => {
+  const bare = datagram(1);
+  bare.fill(0, 26, 28);
+  for (const second of [bare, damaged(datagram(1)), datagram(2), datagram(0, { dontFragment: false })]) {
+    const packets = [datagram(0), second];
+    assert.deepEqual(createRig().receive(packets).flatMap(cut), packets);
+    assert.equal(createRig().receive(packets).length, 2);
+  }
+});
+
+test('coalescing: the identification of UDP datagrams that may not be fragmented says nothing (RFC 6864)', () => {
+  const alike = Array.from({ length: 5 }, () => datagram(1, { identification: 0 }));
+  assert.equal(createRig().receive(alike).length, 1);
+  const fragmentable = alike.map(() => datagram(1, { identification: 0, dontFragment: false }));
+  assert.equal(createRig().receive(fragmentable).length, 5);
 });
 
 const SIZE = 200;
@@ -284,16 +334,27 @@ test('coalescing: PSH and a short segment end a train, the next begins another',
   assert.equal(createRig().receive([segment(0), short, after]).length, 2);
 });
 
-test('coalescing: another packet in between keeps the order', () => {
+test("coalescing: another flow's packet in between does not end a merge", () => {
   const between = udpPacket(INBOUND, { payload: new Uint8Array(5) });
-  const packets = [segment(0), between, segment(1)];
-  assert.deepEqual(
-    createRig()
-      .receive(packets)
-      .map(({ packet }) => packet),
-    packets,
-  );
+  const writes = createRig().receive([segment(0), between, segment(1)]);
+  assert.deepEqual(writes.map(cut), [[segment(0), segment(1)], [between]]);
 });
+
+test('coalescing: a packet of the flow that cannot be merged ends the merge, and nothing overtakes it', () => {
+  const fin = segment(1, {}, { flags: 0x11 });
+  const fragment = segment(1, { moreFragments: true });
+  const pure = segment(1, {}, { payload: new Uint8Array(0) });
+  for (const between of [fin, fragment, pure]) {
+    const packets = [segment(0), between, segment(1)];
+    assert.deepEqual(createRig().receive(packets).flatMap(cut), packets);
+  }
+});
+
+/** What tells flows apart: protocol, addresses and ports. */
+const flowOf = (packet: Uint8Array): string => [packet[9], ...packet.subarray(12, 24)].join('.');
+
+const byFlow = (packets: readonly Uint8Array[]): ReadonlyMap<string, readonly Uint8Array[]> =>
+  Map.groupBy(packets, flowOf);
 
 test(`coalescing: any sequence of segments comes out as it went in (seed ${seed})`, () => {
   const random = seededRandom(seed);
@@ -324,7 +385,7 @@ test(`coalescing: any sequence of segments comes out as it went in (seed ${seed}
     }
     const writes = rig.receive(packets);
     merged += packets.length - writes.length;
-    assert.deepEqual(writes.flatMap(cut), packets, `round ${round}`);
+    assert.deepEqual(byFlow(writes.flatMap(cut)), byFlow(packets), `round ${round}`);
   }
   assert.ok(merged > 4000, `${merged} segments merged`);
 });

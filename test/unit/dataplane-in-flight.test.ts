@@ -11,6 +11,7 @@ import {
 import type { PacketMemory } from '../../agent/dataplane/packet-memory.ts';
 import { DATAGRAMS_AT_ONCE, Receiver } from '../../agent/dataplane/receiver.ts';
 import { TunPort } from '../../agent/dataplane/tun-port.ts';
+import { createPlainKernels } from '../support/packet-kernels-twin.ts';
 import { randomInt, seededRandom, testSeed } from '../support/random.ts';
 
 const seed = testSeed();
@@ -23,6 +24,7 @@ function plainMemory(bytes: Uint8Array): PacketMemory {
     view: new DataView(bytes.buffer),
     baseLow: 0,
     baseHigh: 0,
+    kernels: createPlainKernels(bytes),
     sum: () => 0,
     allocate(byteLength) {
       next += byteLength;

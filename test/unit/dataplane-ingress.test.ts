@@ -220,11 +220,12 @@ test('Ingress: every (sender, owner of the inner source) pair but the right one 
 
 test('Ingress: the frames of a GRO datagram are judged one by one', () => {
   const bad = overlayFrame(udpPacket({ ...INBOUND, source: NOBODYS_POD }, { payload: new Uint8Array(30) }));
-  const datagram = new Uint8Array([...frame, ...bad, ...frame, ...frame.slice(0, 30)]);
+  const other = udpPacket({ ...INBOUND, identification: 9 }, { payload: new Uint8Array(30).fill(6) });
+  const datagram = new Uint8Array([...frame, ...bad, ...overlayFrame(other), ...frame.slice(0, 30)]);
   const { writes, drops } = createRig().receive(datagram, { segmentBytes: frame.length });
   assert.deepEqual(
     writes.map(({ packet }) => packet),
-    [good, good],
+    [good, other],
   );
   assert.deepEqual(drops, { [PEER_ROW]: { inner_source_not_owned: 1, truncated: 1 } });
   const strange = createRig().receive(datagram, { segmentBytes: frame.length, source: 1 });

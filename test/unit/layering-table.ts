@@ -118,14 +118,14 @@ export const DEPARTURES: readonly Departure[] = [
     because: 'adapters of the data plane: the system calls of one descriptor, and the loop over them',
   },
   {
-    files: ['agent/dataplane/checksum.ts'],
+    files: ['agent/dataplane/packet-kernels.ts'],
     node: ['node:fs'],
-    because: 'reads the WebAssembly kernel beside it',
+    because: 'reads the WebAssembly kernels beside it',
   },
   {
     files: ['agent/dataplane/assemble.ts'],
-    node: ['node:fs', 'node:path'],
-    because: 'a build step: makes the WebAssembly kernel from its text',
+    node: ['node:child_process', 'node:fs', 'node:path'],
+    because: 'a build step: makes the WebAssembly kernels from their source',
   },
   {
     files: ['agent/cli/node-removal.ts'],
@@ -141,6 +141,5 @@ export const PACKAGES: Readonly<Record<string, string>> = {
   '@kubernetes/client-node': 'agent/kube/cluster-config.ts',
   pino: 'agent/telemetry/logger.ts',
   'prom-client': 'agent/telemetry/registry.ts',
-  wabt: 'agent/dataplane/assemble.ts',
   'dgram-as-promised': 'test/lab/',
 };
