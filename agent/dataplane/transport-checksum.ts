@@ -26,14 +26,6 @@ export const pseudoSumAt = (
 export const isPartial = (memory: PacketMemory, field: number, pseudoSum: number): boolean =>
   loadWord(memory.bytes, field) === fold(pseudoSum);
 
-/** Whether the checksum over the transport segment at `transport` is right and complete. */
-export const isComplete = (
-  memory: PacketMemory,
-  transport: number,
-  transportBytes: number,
-  pseudoSum: number,
-): boolean => fold(pseudoSum + memory.sum(transport, transportBytes)) === 0xffff;
-
 /** Asks whoever takes the packet to complete the checksum: `start` and `offset` as in struct virtio_net_hdr. */
 export function needsChecksum(memory: PacketMemory, header: number, start: number, offset: number): void {
   memory.view.setUint8(header + VIRTIO_NET_FLAGS_OFFSET, VIRTIO_NET_HDR_F_NEEDS_CSUM);

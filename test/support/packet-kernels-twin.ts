@@ -99,8 +99,8 @@ export function createPlainKernels(bytes: Uint8Array): PacketKernels {
     const transportBytes = totalLength - 20;
     const pseudo = sumWords(bytes, ip + 12, 8) + protocolLengthSum(protocol, transportBytes);
     const field = loadWord(bytes, ip + 20 + (protocol === PROTOCOL_TCP ? 16 : 6));
-    if (protocol === PROTOCOL_UDP && field === 0) return false;
-    return fold(pseudo + sumWords(bytes, ip + 20, transportBytes)) === 0xffff || field === fold(pseudo);
+    if (field === fold(pseudo) || (protocol === PROTOCOL_UDP && field === 0)) return false;
+    return fold(pseudo + sumWords(bytes, ip + 20, transportBytes)) === 0xffff;
   };
 
   /** Offsets in a frame whose bytes may differ from packet to packet of a flow. */

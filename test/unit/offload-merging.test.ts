@@ -107,11 +107,11 @@ test('four super-packets of one flow after another: four writes', () => {
   expectWrites(singly(packets), 4);
 });
 
-test('8 flows of TCP interleaved packet by packet: 8 writes', { todo: true }, () => {
+test('8 flows of TCP interleaved packet by packet: 8 writes', () => {
   expectWrites(singly(interleaved(flows(8, 20, SEGMENT_BYTES).map(tcpTrain))), 8);
 });
 
-test('an acknowledgment of another flow between the segments: two writes and no more', { todo: true }, () => {
+test('an acknowledgment of another flow between the segments: two writes and no more', () => {
   const acknowledgment = buildPacket({ ...fieldsOf(IP_PROTOCOL_TCP, 2), payload: new Uint8Array(0) });
   expectWrites(
     singly(tcpTrain({ port: 1, count: 20, size: SEGMENT_BYTES }).toSpliced(10, 0, acknowledgment)),
@@ -119,23 +119,23 @@ test('an acknowledgment of another flow between the segments: two writes and no 
   );
 });
 
-test('64 UDP packets of one size and flow, joined by UDP_GRO: one write', { todo: true }, () => {
+test('64 UDP packets of one size and flow, joined by UDP_GRO: one write', () => {
   expectWrites(joined(udpTrain({ port: 1, count: 64, size: 64 }), 64), 1);
 });
 
-test('64 UDP packets of one size and flow, each a datagram: one write', { todo: true }, () => {
+test('64 UDP packets of one size and flow, each a datagram: one write', () => {
   expectWrites(singly(udpTrain({ port: 1, count: 64, size: 1000 })), 1);
 });
 
-test('40 UDP packets of one size and a shorter one: one write', { todo: true }, () => {
+test('40 UDP packets of one size and a shorter one: one write', () => {
   expectWrites(singly(udpTrain({ port: 1, count: 40, size: 1400, last: 3 })), 1);
 });
 
-test('8 flows of UDP interleaved packet by packet: 8 writes', { todo: true }, () => {
+test('8 flows of UDP interleaved packet by packet: 8 writes', () => {
   expectWrites(singly(interleaved(flows(8, 30, 1400).map(udpTrain))), 8);
 });
 
-test('TCP and UDP interleaved: one write each', { todo: true }, () => {
+test('TCP and UDP interleaved: one write each', () => {
   const trains = [tcpTrain({ port: 1, count: 20, size: 1000 }), udpTrain({ port: 1, count: 20, size: 1000 })];
   expectWrites(singly(interleaved(trains)), 2);
 });

@@ -45,14 +45,15 @@ function be16(at: usize): i32 {
   return <i32>bswap<u16>(load<u16>(at));
 }
 
-/** Whether the transport checksum is complete and right, or partial: just the pseudo header's sum. */
+/** Whether the transport checksum is complete and right. What looks partial is left to ingress: it may never have been cut. */
 function isVerified(ip: usize, totalLength: i32, protocol: i32): bool {
   const transport = ip + 20;
   const transportBytes = totalLength - 20;
   const pseudo = sum(ip + 12, 8) + protocolLengthSum(protocol, transportBytes);
   const field = <u32>load<u16>(transport + (protocol == PROTOCOL_TCP ? 16 : 6));
+  if (field == fold(pseudo)) return false;
   if (protocol == PROTOCOL_UDP && field == 0) return false; // none: merged ones would get one
-  return fold(pseudo + sum(transport, transportBytes)) == 0xffff || field == fold(pseudo);
+  return fold(pseudo + sum(transport, transportBytes)) == 0xffff;
 }
 
 /** Overlay, IPv4 and transport headers as those of the flow's first frame, but for what differs from packet to packet. */
