@@ -5,7 +5,7 @@
 import type { PacketMemory } from './packet-memory.ts';
 
 /** TUN area, receive buffers and their journals; a multiple of the page size. */
-export const IN_FLIGHT_BYTES: number = 2 * 1024 * 1024;
+export const IN_FLIGHT_BYTES: number = 5 * 1024 * 1024;
 const HEADER_BYTES = 64;
 const TRIES = 2;
 
@@ -59,4 +59,4 @@ export function createInFlightMemory(memory: PacketMemory, offset: number): InFl
 }
 
 /** Raised when what lies at which offset changes, so that a process of another version ignores what it finds. */
-const LAYOUT = 0x57464c02;
+const LAYOUT = 0x57464c03;

@@ -4,12 +4,13 @@
 import { constants } from 'node:os';
 
 import { errno, libc, systemError } from '../linux/libc.ts';
+import type { BusyPolling } from './busy-polling.ts';
 import type { Clock } from './clock.ts';
 import type { Egress } from './egress.ts';
 import type { Ingress } from './ingress.ts';
 import type { PacketMemory } from './packet-memory.ts';
 import type { Probes } from './probes.ts';
-import { DATAGRAMS_AT_ONCE, type Receiver } from './receiver.ts';
+import type { Receiver } from './receiver.ts';
 import type { SendBatch } from './send-batch.ts';
 import { type DataplaneStats, PROCESS_GAUGE } from './stats.ts';
 import type { Transmitter } from './transmitter.ts';
@@ -54,6 +55,7 @@ export interface LoopOptions {
   readonly probes: Probes;
   readonly sends: SendBatch;
   readonly writes: WriteBatch;
+  readonly busyPolling: BusyPolling;
   /** Reads the next message of a channel: text, '' when there is none, undefined when the other end is gone. */
   readonly message: (fd: number) => string | undefined;
   /** Control has written another table. */
@@ -66,11 +68,13 @@ export interface LoopOptions {
 
 /** Returns when the keeper asks to drain or is gone. */
 export function run(options: LoopOptions): void {
-  const { clock, stats, memory, probes } = options;
+  const { clock, stats, memory, probes, busyPolling } = options;
   const poll = createPoll(options);
   let loops = stats.get(0, PROCESS_GAUGE.loops);
   let housekeepingMs = 0;
+  /** More is known to wait. */
   let busy = false;
+  let quota = 1;
   for (;;) {
     clock.read();
     if (clock.nowMs >= housekeepingMs) {
@@ -78,20 +82,34 @@ export function run(options: LoopOptions): void {
       housekeepingMs = clock.nowMs + HOUSEKEEPING_MS;
     }
     probes.sendDue();
-    poll.wait(busy ? 0 : waitMs(clock.nowMs, housekeepingMs, probes.nextDueMs()));
+    if (busy) poll.wait(0);
+    else lookAndSleep(waitMs(clock.nowMs, housekeepingMs, probes.nextDueMs()));
     loops += 1;
     stats.setProcess(PROCESS_GAUGE.loops, loops);
     clock.read();
     if (poll.isReady(KEEPER) && keeperWantsEnd(options)) return;
     if (poll.isReady(CONTROL)) takeControlMessages(options, poll);
     if (poll.isBroken(TUN)) options.remakeTun();
-    const moreOut = poll.isReady(TUN) && takeFromTun(options);
-    const moreIn = poll.isReady(UDP) && takeFromWire(options);
-    busy = moreOut || moreIn;
+    if (poll.isReady(TUN)) quota = takeFromTun(options, quota);
+    busy = poll.isReady(UDP) && takeFromWire(options);
+  }
+
+  /** Waits for anything at most `limitMs`: looks for a while if that paid lately (busy-polling.ts), then sleeps. */
+  function lookAndSleep(limitMs: number): void {
+    const sinceMs = clock.nowMs;
+    const untilMs = sinceMs + Math.min(limitMs, busyPolling.lookMs);
+    while (clock.nowMs < untilMs) {
+      if (poll.wait(0) > 0) return;
+      libc.sched_yield(); // whoever else wants this processor has it
+      clock.read();
+    }
+    poll.wait(Math.ceil(limitMs));
+    busyPolling.slept(clock.read() - sinceMs, poll.isReady(TUN) || poll.isReady(UDP));
   }
 
   function createPoll({ base, descriptors }: LoopOptions): {
-    wait(timeoutMs: number): void;
+    /** How many entries are ready. */
+    wait(timeoutMs: number): number;
     isReady(entry: number): boolean;
     isBroken(entry: number): boolean;
     forget(entry: number): void;
@@ -105,11 +123,12 @@ export function run(options: LoopOptions): void {
     return {
       wait(timeoutMs) {
         const ready = libc.poll(base + entries, ENTRIES, timeoutMs);
-        if (ready >= 0) return;
+        if (ready >= 0) return ready;
         if (errno() !== EINTR) throw systemError('poll the descriptors that the keeper gave');
         for (let entry = 0; entry < ENTRIES; entry++) {
           memory.view.setInt16(entries + entry * POLL_ENTRY_BYTES + 6, 0, true); // still the last call's
         }
+        return 0;
       },
       isReady: (entry) => memory.view.getInt16(entries + entry * POLL_ENTRY_BYTES + 6, true) !== 0,
       isBroken: (entry) =>
@@ -121,7 +140,7 @@ export function run(options: LoopOptions): void {
 
 const waitMs = (nowMs: number, housekeepingMs: number, probesMs: number): number => {
   const untilProbes = Math.max(SHORTEST_WAIT_MS, probesMs - nowMs);
-  return Math.ceil(Math.max(0, Math.min(housekeepingMs - nowMs, untilProbes)));
+  return Math.max(0, Math.min(housekeepingMs - nowMs, untilProbes));
 };
 
 /** Hands on what the process before had taken and not handed on (`isInFlight`), then makes ready to receive. Before run(). */
@@ -138,11 +157,14 @@ export function takeOver(options: LoopOptions & { readonly isInFlight: boolean }
   receiver.arm();
 }
 
-/** True when more may be waiting. */
-function takeFromTun({ tun, egress, transmitter, sends }: LoopOptions): boolean {
+/**
+ * Reads up to `quota` packets and sends them; returns the quota of the next round. A read that finds nothing costs as much as the poll that
+ * comes next, and keeps what was read waiting: so about as many are read as the last round found, and twice as many when there were more.
+ */
+function takeFromTun({ tun, egress, transmitter, sends }: LoopOptions, quota: number): number {
   let packets = 0;
   let bytes = 0;
-  while (packets < PACKETS_A_ROUND && bytes < BYTES_A_ROUND && tun.hasRoom) {
+  while (packets < quota && bytes < BYTES_A_ROUND && tun.hasRoom) {
     const offset = tun.readOffset;
     const length = tun.read();
     if (length <= 0) break;
@@ -154,14 +176,14 @@ function takeFromTun({ tun, egress, transmitter, sends }: LoopOptions): boolean 
   transmitter.flush(sends);
   egress.sent();
   tun.clear();
-  return packets === PACKETS_A_ROUND || bytes >= BYTES_A_ROUND;
+  return packets === quota ? Math.min(PACKETS_A_ROUND, quota * 2) : Math.max(1, packets);
 }
 
 /** True when more may be waiting. */
 function takeFromWire(options: LoopOptions): boolean {
   const count = options.receiver.receive();
   handOn(options, count);
-  return count === DATAGRAMS_AT_ONCE;
+  return options.receiver.isFull(count);
 }
 
 function handOn({ receiver, ingress, tun, writes }: LoopOptions, count: number): void {

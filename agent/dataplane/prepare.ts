@@ -11,6 +11,7 @@ import { Arena, type Region } from '../linux/arena.ts';
 import { errnoName, libc, systemError } from '../linux/libc.ts';
 import { createSharedFile } from '../linux/shared-file.ts';
 import { attachTun } from '../linux/tun.ts';
+import { BusyPolling } from './busy-polling.ts';
 import { type Clock, createClock } from './clock.ts';
 import { Egress } from './egress.ts';
 import { Forwarding } from './forwarding.ts';
@@ -30,7 +31,7 @@ import { Transmitter } from './transmitter.ts';
 import { TunPort } from './tun-port.ts';
 import { WriteBatch } from './write-batch.ts';
 
-const ARENA_BYTES = 10 << 20;
+const ARENA_BYTES = 14 << 20;
 const MAP_ALIGNMENT = 65_536;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED_FIXED = 0x11;
@@ -125,6 +126,7 @@ export function prepareDataplane(options: {
     probes,
     sends,
     writes,
+    busyPolling: new BusyPolling(Number(process.env['WEFT_BUSY_POLL_US'] ?? 50) / 1000),
     inFlight: {
       map() {
         const path = join(options.runDirectory, 'dataplane.in-flight');

@@ -10,7 +10,10 @@ import { type PacketMemory, IOVEC_BYTES, setIovec, setPointer } from './packet-m
 import { SOCKADDR_IN_BYTES } from './peer-records.ts';
 import { MMSGHDR_BYTES } from './send-batch.ts';
 
-export const DATAGRAMS_AT_ONCE = 16;
+export const DATAGRAMS_AT_ONCE = 64;
+/** About so much is received at once: more would not stay in the processor's cache until it is written. */
+const BYTES_AT_ONCE = 256 * 1024;
+const FEWEST_AT_ONCE = 4;
 
 const { EAGAIN } = constants.errno;
 const MSG_DONTWAIT = 0x40;
@@ -44,6 +47,9 @@ export class Receiver {
   readonly #controls: number;
   readonly #buffers: number;
   readonly #iovecs: number;
+  /** How many the last receive() asked for, and the next one will. */
+  #asked = DATAGRAMS_AT_ONCE;
+  #next = DATAGRAMS_AT_ONCE;
   readonly #datagram: ReceivedDatagram = { offset: 0, length: 0, segmentBytes: 0, source: 0 };
 
   constructor(options: { memory: PacketMemory; base: number; fd: number }) {
@@ -91,14 +97,29 @@ export class Receiver {
     }
   }
 
+  /** Whether the last receive() was given all that it asked for: more may be waiting. */
+  isFull(count: number): boolean {
+    return count === this.#asked;
+  }
+
   /** How many datagrams were received, 0 = none is there. */
   receive(): number {
+    this.#asked = this.#next;
     for (let attempt = 0; attempt < PENDING_ERRORS; attempt++) {
-      const count = libc.recvmmsg(this.#fd, this.#base + this.#messages, DATAGRAMS_AT_ONCE, MSG_DONTWAIT, 0);
+      const count = libc.recvmmsg(this.#fd, this.#base + this.#messages, this.#asked, MSG_DONTWAIT, 0);
+      if (count > 0) this.#next = this.#countFor(count);
       if (count >= 0) return count;
       if (errno() === EAGAIN) return 0;
     }
     return 0;
+  }
+
+  /** How many datagrams like the `count` last ones make BYTES_AT_ONCE. */
+  #countFor(count: number): number {
+    let bytes = 0;
+    for (let index = 0; index < count; index++) bytes += this.#lengthOf(index);
+    const fitting = Math.ceil((BYTES_AT_ONCE * count) / (bytes + 1));
+    return Math.max(FEWEST_AT_ONCE, Math.min(DATAGRAMS_AT_ONCE, fitting));
   }
 
   /** The datagram `index` of the last receive(); the object is overwritten by the next call. */

@@ -1,0 +1,46 @@
+// How long the loop looks for packets: grows with short sleeps, falls back to nothing without traffic, and stays within its bound.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { BusyPolling, LONGEST_LOOK_MS } from '../../agent/dataplane/busy-polling.ts';
+
+const sleepTimes = (polling: BusyPolling, count: number, sleptMs: number): void => {
+  for (let sleep = 0; sleep < count; sleep++) polling.slept(sleptMs, true);
+};
+
+test('BusyPolling does not look before there was traffic', () => {
+  assert.equal(new BusyPolling().lookMs, 0);
+});
+
+test('BusyPolling looks longer after each short sleep, up to its bound', () => {
+  const polling = new BusyPolling();
+  const seen: number[] = [];
+  for (let sleep = 0; sleep < 10; sleep++) {
+    polling.slept(0.03, true);
+    seen.push(polling.lookMs);
+  }
+  assert.deepEqual(
+    seen,
+    seen.toSorted((a, b) => a - b),
+  );
+  assert.equal(seen[0], 0.01);
+  assert.equal(polling.lookMs, LONGEST_LOOK_MS);
+});
+
+test('BusyPolling stops to look when packets come rarely, or when something else ends the sleep', () => {
+  for (const [sleptMs, byPackets] of [
+    [1, true],
+    [0.02, false],
+  ] as const) {
+    const polling = new BusyPolling();
+    sleepTimes(polling, 10, 0.03);
+    for (let sleep = 0; sleep < 4; sleep++) polling.slept(sleptMs, byPackets);
+    assert.equal(polling.lookMs, 0);
+  }
+});
+
+test('BusyPolling with a bound of 0 never looks', () => {
+  const polling = new BusyPolling(0);
+  sleepTimes(polling, 10, 0);
+  assert.equal(polling.lookMs, 0);
+});
