@@ -1,6 +1,6 @@
 #!/bin/sh
 # Set-up of a checkout, as far as it is still missing, and then a command with Node 24 first on PATH:
-#   sh test/setup.sh check|test|demo|cluster COMMAND…
+#   sh test/setup.sh check|test|demo|bench|cluster COMMAND…
 # Idempotent; says what it does on stderr; silent and quick when nothing is missing. `check` needs no root unless an apt package is
 # missing; the others make network namespaces and TUN devices; `cluster` is for a real Kubernetes, compiled from its sources.
 # Nothing half-made: a step that fails leaves the previous state.
@@ -15,8 +15,8 @@ refuse() {
 
 profile=${1:-}
 case $profile in
-check | test | demo | cluster) shift ;;
-*) refuse "Cannot set up \"$profile\": name one of check, test, demo, cluster, and then the command to run" ;;
+check | test | demo | bench | cluster) shift ;;
+*) refuse "Cannot set up \"$profile\": name one of check, test, demo, bench, cluster, and then the command to run" ;;
 esac
 
 # --- the machine ---------------------------------------------------------------------------------------------------------------
@@ -83,8 +83,13 @@ find_missing() {
     need pkg-config pkg-config
     [ -e /usr/include/seccomp.h ] || missing="$missing libseccomp-dev"
   fi
-  [ "$profile" = test ] || return 0
+  [ "$profile" = test ] || [ "$profile" = bench ] || return 0
   need ethtool ethtool
+  if [ "$profile" = bench ]; then
+    need taskset util-linux
+    need strace strace # of npm run bench -- --profile
+    return 0
+  fi
   need sysctl procps
   need promtool prometheus
 }

@@ -104,6 +104,8 @@ export const OPTIONAL_PROGRAMS: readonly Program[] = [
     module: 'plugins',
     package: 'github.com/containernetworking/plugins/plugins/ipam/host-local',
   },
+  // What bench/data-path/ compares with.
+  { name: 'wireguard', module: 'wireguard', package: 'golang.zx2c4.com/wireguard' },
 ];
 
 /** Changes when a pin, a source or the way of building does; the name of the folder that keeps the programs. */

@@ -28,6 +28,12 @@ export const placeOfNetns = (name: string, nodePid: number, netns: string): Plac
   ],
 });
 
+/** Programs of the place, and what they start, run on this processor core only. */
+export const onCore = ({ name, enter }: Place, core: number | undefined): Place => ({
+  name,
+  enter: core === undefined ? enter : ['taskset', '--cpu-list', String(core), ...enter],
+});
+
 export interface CommandResult {
   readonly status: number;
   readonly stdout: string;

@@ -7,7 +7,8 @@ import { createHash } from 'node:crypto';
 
 import { runScript } from './command.ts';
 import type { NodeNamespace } from './node-namespace.ts';
-import { type Pod, createSandbox, podOf } from './pod.ts';
+import type { Pod } from './pod.ts';
+import { attachRoutedPod, firstAddress, nthAddress } from './routed-pod.ts';
 
 export interface KernelPeer {
   readonly address: string;
@@ -34,8 +35,6 @@ export interface KernelNodeOptions {
 export const VXLAN_PORT = 6784;
 const VXLAN_OVERHEAD = 50;
 const UNDERLAY_MTU = 1500;
-
-const firstAddress = (cidr: string): string => cidr.split('/')[0] ?? cidr;
 
 /** Locally administered, derived from the node's name. */
 const macOf = (name: string): string =>
@@ -77,7 +76,7 @@ export async function createKernelNode(node: NodeNamespace, options: KernelNodeO
     addPod: async (name) => {
       podCount += 1;
       const address = nthAddress(block, podCount + 1);
-      return attach(node, {
+      return attachRoutedPod(node, {
         name,
         address,
         mtu,
@@ -85,31 +84,4 @@ export async function createKernelNode(node: NodeNamespace, options: KernelNodeO
       });
     },
   };
-}
-
-function nthAddress(block: string, index: number): string {
-  const octets = firstAddress(block).split('.').map(Number);
-  return [...octets.slice(0, 3), (octets[3] ?? 0) + index].join('.');
-}
-
-async function attach(
-  node: NodeNamespace,
-  link: { name: string; address: string; mtu: number; hostInterface: string },
-): Promise<Pod> {
-  const sandbox = await createSandbox(node, link.name);
-  const netns = sandbox.netnsPath.split('/').pop() ?? '';
-  await runScript(node.place, [
-    `ip link add ${link.hostInterface} mtu ${link.mtu} type veth peer name eth0 mtu ${link.mtu} netns ${netns}`,
-    // An address on the near end, so that the pod's gateway answers ARP.
-    `ip address add 169.254.1.1/32 dev ${link.hostInterface}`,
-    `ip link set ${link.hostInterface} up`,
-    `ip route add ${link.address}/32 dev ${link.hostInterface}`,
-  ]);
-  await runScript(sandbox.place, [
-    'ip link set lo up',
-    `ip address add ${link.address}/32 dev eth0`,
-    'ip link set eth0 up',
-    'ip route add default via 169.254.1.1 dev eth0 onlink',
-  ]);
-  return podOf({ node, sandbox, address: link.address, remove: sandbox.remove });
 }

@@ -25,11 +25,14 @@ export interface AddNodeOptions {
   readonly environment?: AgentEnvironment;
   /** False: the Node object exists, but its agent is not started. */
   readonly start?: boolean;
+  /** The only processor core of the node's programs and its pods'. */
+  readonly core?: number;
 }
 
 export interface AddKernelNodeOptions extends KernelNodeOptions {
   /** False: it is unknown to the API, for a pair of its own beside the cluster. */
   readonly register?: boolean;
+  readonly core?: number;
 }
 
 export interface Lab {
@@ -39,6 +42,8 @@ export interface Lab {
   /** Resolves when their agents are ready. */
   readonly addNodes: (names: readonly string[], options?: AddNodeOptions) => Promise<readonly LabNode[]>;
   readonly addNode: (name: string, options?: AddNodeOptions) => Promise<LabNode>;
+  /** A node without an agent or anything else. */
+  readonly addBareNode: (name: string, core?: number) => Promise<NodeNamespace>;
   readonly addKernelNode: (name: string, options: AddKernelNodeOptions) => Promise<KernelNode>;
   /** Tells a kernel node of every peer and block that the API knows, as flannel's agent would. */
   readonly teach: (kernelNode: KernelNode) => Promise<void>;
@@ -64,15 +69,15 @@ export async function createLab({ faults = false }: LabOptions = {}): Promise<La
   await api.start();
 
   let nodeCount = 0;
-  const nextNamespace = async (name: string): Promise<NodeNamespace> => {
+  const nextNamespace = async (name: string, core?: number): Promise<NodeNamespace> => {
     nodeCount += 1;
-    const namespace = await createNodeNamespace(name, nodeCount);
+    const namespace = await createNodeNamespace(name, nodeCount, { core });
     namespaces.push(namespace);
     return namespace;
   };
 
-  const createNode = async (name: string): Promise<LabNode> => {
-    const namespace = await nextNamespace(name);
+  const createNode = async (name: string, { core }: AddNodeOptions): Promise<LabNode> => {
+    const namespace = await nextNamespace(name, core);
     const uid = await api.createNode(name, namespace.address);
     const agent = createAgent(namespace, api.kubeconfig);
     const pods: Pod[] = [];
@@ -114,22 +119,22 @@ export async function createLab({ faults = false }: LabOptions = {}): Promise<La
     options: AddNodeOptions = {},
   ): Promise<readonly LabNode[]> => {
     const added: LabNode[] = [];
-    for (const name of names) added.push(await createNode(name));
+    for (const name of names) added.push(await createNode(name, options));
     await Promise.all(added.map((node) => startAgent(node, options)));
     return added;
   };
 
   const addNode = async (name: string, options: AddNodeOptions = {}): Promise<LabNode> => {
-    const node = await createNode(name);
+    const node = await createNode(name, options);
     await startAgent(node, options);
     return node;
   };
 
   const addKernelNode = async (
     name: string,
-    { register = true, ...options }: AddKernelNodeOptions,
+    { register = true, core, ...options }: AddKernelNodeOptions,
   ): Promise<KernelNode> => {
-    const namespace = await nextNamespace(name);
+    const namespace = await nextNamespace(name, core);
     const kernelNode = await createKernelNode(namespace, options);
     if (register) {
       const nodeUid = await api.createNode(name, namespace.address);
@@ -151,6 +156,7 @@ export async function createLab({ faults = false }: LabOptions = {}): Promise<La
     nodes,
     addNodes,
     addNode,
+    addBareNode: nextNamespace,
     addKernelNode,
     pods: () => nodes.flatMap((node) => node.pods),
     teach: async (kernelNode) => {

@@ -5,7 +5,7 @@
 // Its own in the node: /run/weft, /run/netns, /var/lib/weft (tmpfs) and /sys. Shared with the enclosure: everything else.
 import { createHash } from 'node:crypto';
 
-import { ENCLOSURE, type Place, placeOfProcess, runCommand, runScript, spawnIn } from './command.ts';
+import { ENCLOSURE, type Place, onCore, placeOfProcess, runCommand, runScript, spawnIn } from './command.ts';
 
 import { LAB_DIRECTORY } from './enclosure.ts';
 
@@ -34,6 +34,8 @@ export interface NodeNamespace {
   readonly name: string;
   /** Process that holds the namespaces; /proc/<pid>/root shows the node's files. */
   readonly pid: number;
+  /** Undefined: any. */
+  readonly core: number | undefined;
   /** Underlay address, as text. */
   readonly address: string;
   /** Host path of a file of the node. */
@@ -47,7 +49,16 @@ export interface NodeNamespace {
 const cableName = (name: string): string =>
   name.length <= 13 ? `u-${name}` : `u-${createHash('sha256').update(name).digest('hex').slice(0, 12)}`;
 
-export async function createNodeNamespace(name: string, index: number): Promise<NodeNamespace> {
+export interface NodeNamespaceOptions {
+  /** The only processor core that programs of the node and its pods run on; any, where none is given. */
+  readonly core?: number | undefined;
+}
+
+export async function createNodeNamespace(
+  name: string,
+  index: number,
+  { core }: NodeNamespaceOptions = {},
+): Promise<NodeNamespace> {
   const address = `172.31.${index >> 7}.${10 + (index & 127)}`;
   const holder = spawnIn(
     ENCLOSURE,
@@ -73,7 +84,7 @@ export async function createNodeNamespace(name: string, index: number): Promise<
       reject(new Error(`Cannot make the namespaces of node "${name}" (${code})`)),
     );
   });
-  const place = placeOfProcess(name, pid);
+  const place = onCore(placeOfProcess(name, pid), core);
   const cable = cableName(name);
   await runScript(ENCLOSURE, [
     `ip link add ${cable} type veth peer name eth0 netns ${pid}`,
@@ -88,6 +99,7 @@ export async function createNodeNamespace(name: string, index: number): Promise<
     place,
     name,
     pid,
+    core,
     address,
     path: (file) => `/proc/${pid}/root${file}`,
     setCable: async (plugged) => {

@@ -7,6 +7,7 @@ import {
   type CommandOptions,
   type CommandResult,
   type Place,
+  onCore,
   placeOfNetns,
   runCommand,
   tryCommand,
@@ -68,7 +69,7 @@ export async function createSandbox(node: NodeNamespace, podName: string): Promi
     podName,
     containerId,
     netnsPath: `/run/netns/${netns}`,
-    place: placeOfNetns(`${podName}.${node.name}`, node.pid, netns),
+    place: onCore(placeOfNetns(`${podName}.${node.name}`, node.pid, netns), node.core),
     remove: async () => {
       await runCommand(node.place, ['ip', 'netns', 'delete', netns]);
     },
