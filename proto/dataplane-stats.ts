@@ -28,6 +28,7 @@ export const GAUGES = [
   'last_probe_answer_ms',
   'first_unanswered_probe_ms', // 0 = nothing outstanding
   'probe_rtt_us',
+  'path_mtu', // largest inner packet to the peer, 0 = not known
 ] as const;
 
 /** Of the whole data plane; they live in row 0's gauge columns. */

@@ -10,7 +10,8 @@ export const DROP_REASONS = [
   'egress_out_of_range', // inner destination is outside the range
   'egress_no_owner', // no node holds the destination's block; answered with ICMP host-unreachable
   'egress_local', // destination is in a block of this node: the node's routes are wrong
-  'egress_too_big', // larger than a datagram can carry, or than the path (EMSGSIZE)
+  'egress_too_big', // larger than a datagram can carry, or than the kernel sends (EMSGSIZE)
+  'egress_path_mtu', // larger than the path to the peer takes, and must not be fragmented; answered with ICMP fragmentation-needed
   'egress_unsupported_offload', // a virtio_net_hdr that the device was not asked for
   'egress_send_failed', // sendmsg failed; errno in the debug log
   // Ingress: from the UDP socket, in the order of the checks.

@@ -1,8 +1,9 @@
-// The peer probe: payload of an Ethernet frame of type ETHERTYPE_PROBE inside VXLAN. A data plane asks its peer for a sign of life; the
-// answer has the same size, so a full-size probe also proves the path's MTU. Big-endian.
+// The peer probe: payload of an Ethernet frame of type ETHERTYPE_PROBE inside VXLAN. A data plane asks its peer for a sign of life. A request
+// that is padded asks whether the path takes so much: its answer is short, since the way back may take less, and says how much arrived.
+// Answers as long as their request, with 0 for its length, are of an earlier release and mean the same. Big-endian.
 //
-//   0       4         5      6             8          12               20
-//   | WPRB  | version | kind | reserved: 0 | sequence | sender's time  | padding
+//   0       4         5      6               8          12               20
+//   | WPRB  | version | kind | request bytes | sequence | sender's time  | padding
 import { viewOf } from './byte-view.ts';
 import { type Decoded, decoded, refused } from './decoded.ts';
 import { ETHERNET_DESTINATION_OFFSET, ETHERNET_HEADER_BYTES, MAC_BYTES } from './ethernet.ts';
@@ -13,7 +14,8 @@ export const PROBE_INTERVAL_MS = 1000;
 export const PROBE_MAGIC_OFFSET = 0;
 export const PROBE_VERSION_OFFSET = 4;
 export const PROBE_KIND_OFFSET = 5;
-export const PROBE_RESERVED_OFFSET = 6;
+/** In the answer to a padded request: its length, magic to padding. Otherwise 0. */
+export const PROBE_REQUEST_BYTES_OFFSET = 6;
 export const PROBE_SEQUENCE_OFFSET = 8;
 /** Microseconds of the sender's clock, high word then low word. Opaque to who answers. */
 export const PROBE_TIME_HIGH_OFFSET = 12;
@@ -28,14 +30,15 @@ export const PROBE_REPLY = 2;
 
 export interface Probe {
   readonly kind: typeof PROBE_REQUEST | typeof PROBE_REPLY;
+  /** See PROBE_REQUEST_BYTES_OFFSET; 0 in a request. */
+  readonly requestBytes: number;
   readonly sequence: number;
   readonly timeHigh: number;
   readonly timeLow: number;
-  /** Comes back as it was sent. */
   readonly padding: Uint8Array;
 }
 
-export type ProbeRefusal = 'truncated' | 'magic' | 'version' | 'kind' | 'reserved';
+export type ProbeRefusal = 'truncated' | 'magic' | 'version' | 'kind' | 'request_bytes';
 
 /** Decodes the frame's payload (not its Ethernet header). */
 export function decodeProbe(bytes: Uint8Array): Decoded<Probe, ProbeRefusal> {
@@ -45,9 +48,11 @@ export function decodeProbe(bytes: Uint8Array): Decoded<Probe, ProbeRefusal> {
   if (view.getUint8(PROBE_VERSION_OFFSET) !== PROBE_VERSION) return refused('version');
   const kind = view.getUint8(PROBE_KIND_OFFSET);
   if (kind !== PROBE_REQUEST && kind !== PROBE_REPLY) return refused('kind');
-  if (view.getUint16(PROBE_RESERVED_OFFSET) !== 0) return refused('reserved');
+  const requestBytes = view.getUint16(PROBE_REQUEST_BYTES_OFFSET);
+  if (kind === PROBE_REQUEST && requestBytes !== 0) return refused('request_bytes');
   return decoded({
     kind,
+    requestBytes,
     sequence: view.getUint32(PROBE_SEQUENCE_OFFSET),
     timeHigh: view.getUint32(PROBE_TIME_HIGH_OFFSET),
     timeLow: view.getUint32(PROBE_TIME_LOW_OFFSET),
@@ -61,7 +66,7 @@ export function encodeProbeInto(target: Uint8Array, offset: number, probe: Probe
   view.setUint32(offset + PROBE_MAGIC_OFFSET, PROBE_MAGIC);
   view.setUint8(offset + PROBE_VERSION_OFFSET, PROBE_VERSION);
   view.setUint8(offset + PROBE_KIND_OFFSET, probe.kind);
-  view.setUint16(offset + PROBE_RESERVED_OFFSET, 0);
+  view.setUint16(offset + PROBE_REQUEST_BYTES_OFFSET, probe.requestBytes);
   view.setUint32(offset + PROBE_SEQUENCE_OFFSET, probe.sequence);
   view.setUint32(offset + PROBE_TIME_HIGH_OFFSET, probe.timeHigh);
   view.setUint32(offset + PROBE_TIME_LOW_OFFSET, probe.timeLow);
@@ -69,13 +74,17 @@ export function encodeProbeInto(target: Uint8Array, offset: number, probe: Probe
   return PROBE_BYTES + probe.padding.length;
 }
 
-/** Turns a checked request into its reply where it lies: addresses swapped, kind changed, the rest as it came. `offset` is the frame's. */
-export function answerProbeInPlace(bytes: Uint8Array, offset: number): void {
+/** Turns a checked request, without its padding, into its answer where it lies. `offset` is the frame's, `requestBytes` what arrived. */
+export function answerProbeInPlace(bytes: Uint8Array, offset: number, requestBytes: number): void {
   for (let at = 0; at < MAC_BYTES; at += 1) {
     const destinationAt = offset + ETHERNET_DESTINATION_OFFSET + at;
     const octet = bytes[destinationAt]!; // !: the caller checked the frame
     bytes[destinationAt] = bytes[destinationAt + MAC_BYTES]!; // !: the caller checked the frame
     bytes[destinationAt + MAC_BYTES] = octet;
   }
-  bytes[offset + ETHERNET_HEADER_BYTES + PROBE_KIND_OFFSET] = PROBE_REPLY;
+  const probe = offset + ETHERNET_HEADER_BYTES;
+  const told = requestBytes > PROBE_BYTES ? requestBytes : 0;
+  bytes[probe + PROBE_KIND_OFFSET] = PROBE_REPLY;
+  bytes[probe + PROBE_REQUEST_BYTES_OFFSET] = told >>> 8;
+  bytes[probe + PROBE_REQUEST_BYTES_OFFSET + 1] = told & 0xff;
 }

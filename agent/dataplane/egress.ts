@@ -6,6 +6,7 @@ import { NO_PEER_ROW } from '../../proto/dataplane-stats.ts';
 import { OWNER_FIRST_PEER, OWNER_NOBODY, OWNER_SELF } from '../../proto/forwarding-table.ts';
 import {
   IPV4_DESTINATION_OFFSET,
+  IPV4_FLAG_DONT_FRAGMENT,
   IPV4_FRAGMENT_OFFSET,
   IPV4_HEADER_BYTES,
   IPV4_IS_FRAGMENT_MASK,
@@ -32,6 +33,7 @@ import {
 } from '../../proto/virtio-net.ts';
 import { sendSocketOf } from './flow-hash.ts';
 import { type Forwarding, OWNER_OUT_OF_RANGE } from './forwarding.ts';
+import { Fragmentation } from './fragmentation.ts';
 import type { PacketMemory } from './packet-memory.ts';
 import { OVERLAY_HEADER_BYTES, type PeerRecords } from './peer-records.ts';
 import { Segmentation, type SuperPacket } from './segmentation.ts';
@@ -47,6 +49,8 @@ export interface EgressOptions {
   readonly flush: () => void;
   /** The packet (offset of its IPv4 header, length) goes to a block that nobody owns. */
   readonly unreachable: (ip: number, length: number) => void;
+  /** The packet has DF and is larger than the path to its peer takes, which is `mtu`. */
+  readonly fragmentationNeeded?: (ip: number, length: number, mtu: number) => void;
 }
 
 /** Counted in no peer's row, like every refusal before the peer is known. */
@@ -60,7 +64,9 @@ export class Egress {
   readonly #batch: SendBatch;
   readonly #flush: () => void;
   readonly #unreachable: (ip: number, length: number) => void;
+  readonly #fragmentationNeeded: (ip: number, length: number, mtu: number) => void;
   readonly #segmentation: Segmentation;
+  readonly #fragmentation: Fragmentation;
   /** The super-packet in hand; one object for all. */
   readonly #packet: SuperPacket = {
     ip: 0,
@@ -85,12 +91,15 @@ export class Egress {
       options.flush();
       this.sent();
     };
+    this.#fragmentationNeeded = options.fragmentationNeeded ?? ((): void => undefined);
     this.#segmentation = new Segmentation(options.memory, options.batch, this.#flush);
+    this.#fragmentation = new Fragmentation(options.memory, options.batch, this.#flush);
   }
 
   /** The batch is empty again: segment headers may be overwritten. */
   sent(): void {
     this.#segmentation.reset();
+    this.#fragmentation.reset();
   }
 
   /** What one read of the TUN gave: virtio_net_hdr and packet. The bytes must stay until the batch is sent. */
@@ -147,19 +156,27 @@ export class Egress {
   #sendWhole(offset: number, length: number, owner: number): number {
     const { view } = this.#memory;
     const ip = offset + VIRTIO_NET_HDR_BYTES;
-    if (OVERLAY_HEADER_BYTES + length > TRAIN_BYTES) return DROP.egress_too_big;
+    const mtu = this.#records.pathMtuOf(owner - OWNER_FIRST_PEER);
+    if (length > mtu && this.#mustNotFragment(ip, length, mtu)) return DROP.egress_path_mtu;
+    if (Math.min(length, mtu) > TRAIN_BYTES - OVERLAY_HEADER_BYTES) return DROP.egress_too_big;
     if ((view.getUint8(offset + VIRTIO_NET_FLAGS_OFFSET) & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0) {
       if (!this.#completeChecksum(offset, length)) return DROP.egress_unsupported_offload;
     }
     const headerBytes = (view.getUint8(ip) & 0x0f) * 4;
     const socket = sendSocketOf(view, ip, headerBytes, length);
+    const overlayHeader = this.#records.headerOf(owner - OWNER_FIRST_PEER);
+    if (length > mtu) {
+      this.#fragmentation.towards(overlayHeader, owner, socket, mtu);
+      this.#fragmentation.cut(ip, length);
+      return NO_REASON;
+    }
     const size = OVERLAY_HEADER_BYTES + length;
     let train = this.#batch.place(socket, owner, size);
     if (train === FULL) {
       this.#flush();
       train = this.#batch.place(socket, owner, size);
     }
-    this.#batch.headers(train, this.#records.headerOf(owner - OWNER_FIRST_PEER), OVERLAY_HEADER_BYTES);
+    this.#batch.headers(train, overlayHeader, OVERLAY_HEADER_BYTES);
     this.#batch.payload(train, ip, length);
     return NO_REASON;
   }
@@ -188,7 +205,12 @@ export class Egress {
     if (packet.transportHeaderBytes < TCP_HEADER_BYTES || packet.transportHeaderBytes >= room) {
       return DROP.egress_truncated;
     }
-    if (!this.#address(owner)) return DROP.egress_too_big;
+    const segmentBytes = this.#address(owner);
+    const mtu = this.#records.pathMtuOf(owner - OWNER_FIRST_PEER);
+    if (segmentBytes > mtu) {
+      if (this.#mustNotFragment(packet.ip, length, mtu)) return DROP.egress_path_mtu;
+      packet.gsoSize = mtu - packet.ipHeaderBytes - packet.transportHeaderBytes;
+    } else if (segmentBytes > TRAIN_BYTES - OVERLAY_HEADER_BYTES) return DROP.egress_too_big;
     this.#segmentation.cutTcp(packet);
     return NO_REASON;
   }
@@ -202,8 +224,14 @@ export class Egress {
     packet.checksummed =
       (view.getUint8(offset + VIRTIO_NET_FLAGS_OFFSET) & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0 ||
       view.getUint16(packet.ip + packet.ipHeaderBytes + UDP_CHECKSUM_OFFSET) !== 0;
-    if (!this.#address(owner)) return DROP.egress_too_big;
-    this.#segmentation.cutUdp(packet);
+    const segmentBytes = this.#address(owner);
+    const mtu = this.#records.pathMtuOf(owner - OWNER_FIRST_PEER);
+    if (segmentBytes > mtu) {
+      if (this.#mustNotFragment(packet.ip, length, mtu)) return DROP.egress_path_mtu;
+      this.#fragmentation.towards(packet.overlayHeader, owner, packet.socket, mtu);
+      this.#fragmentation.cutUdp(packet);
+    } else if (segmentBytes > TRAIN_BYTES - OVERLAY_HEADER_BYTES) return DROP.egress_too_big;
+    else this.#segmentation.cutUdp(packet);
     return NO_REASON;
   }
 
@@ -222,15 +250,22 @@ export class Egress {
     );
   }
 
-  /** Where the super-packet goes; false when one of its segments is larger than a datagram can be. */
-  #address(owner: number): boolean {
+  /** For a packet that is larger than its path takes: true for one with DF, whose sender is told. */
+  #mustNotFragment(ip: number, length: number, mtu: number): boolean {
+    if ((this.#memory.view.getUint16(ip + IPV4_FRAGMENT_OFFSET) & IPV4_FLAG_DONT_FRAGMENT) === 0)
+      return false;
+    this.#fragmentationNeeded(ip, length, mtu);
+    return true;
+  }
+
+  /** Where the super-packet goes; returns the length of its segments as packets. */
+  #address(owner: number): number {
     const packet = this.#packet;
     const headerBytes = packet.ipHeaderBytes + packet.transportHeaderBytes;
     packet.row = owner;
     packet.overlayHeader = this.#records.headerOf(owner - OWNER_FIRST_PEER);
     packet.socket = sendSocketOf(this.#memory.view, packet.ip, packet.ipHeaderBytes, packet.length);
-    const payloadBytes = Math.min(packet.gsoSize, packet.length - headerBytes);
-    return OVERLAY_HEADER_BYTES + headerBytes + payloadBytes <= TRAIN_BYTES;
+    return headerBytes + Math.min(packet.gsoSize, packet.length - headerBytes);
   }
 }
 

@@ -1,9 +1,10 @@
-// ICMP errors to local pods about packets that the data plane cannot carry (RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3.2):
+// ICMP errors to local pods about packets that the data plane cannot carry (RFC 792, 1191, 1122 section 3.2.2, 1812 section 4.3.2):
 // never about an ICMP error, a later fragment, or to a source that is not one host; at most a burst and then a few a second per source.
 // They are written back to the TUN, with the bridge's address as their source.
 import { complement, storeWord } from '../../proto/checksum.ts';
 import {
   ICMP_CHECKSUM_OFFSET,
+  ICMP_CODE_FRAGMENTATION_NEEDED,
   ICMP_CODE_HOST_UNREACHABLE,
   ICMP_CODE_OFFSET,
   ICMP_DESTINATION_UNREACHABLE,
@@ -63,6 +64,16 @@ export class IcmpErrors {
 
   /** No node has the block of the destination. The packet's header was checked. */
   hostUnreachable(ip: number, length: number): void {
+    this.#unreachable(ip, length, ICMP_CODE_HOST_UNREACHABLE, 0);
+  }
+
+  /** The packet has DF, and the path to its destination takes `mtu` (RFC 1191 section 4). Its header was checked. */
+  fragmentationNeeded(ip: number, length: number, mtu: number): void {
+    this.#unreachable(ip, length, ICMP_CODE_FRAGMENTATION_NEEDED, mtu);
+  }
+
+  /** `rest` is what follows the checksum. */
+  #unreachable(ip: number, length: number, code: number, rest: number): void {
     if (this.gateway === 0 || !this.#mayAnswer(ip, length)) return;
     const { bytes, view, sum } = this.#memory;
     const quoted = Math.min(length, ICMP_ERROR_MAX_PACKET_BYTES - IPV4_HEADER_BYTES - ICMP_HEADER_BYTES);
@@ -81,8 +92,8 @@ export class IcmpErrors {
 
     const icmp = error + IPV4_HEADER_BYTES;
     view.setUint8(icmp + ICMP_TYPE_OFFSET, ICMP_DESTINATION_UNREACHABLE);
-    view.setUint8(icmp + ICMP_CODE_OFFSET, ICMP_CODE_HOST_UNREACHABLE);
-    view.setUint32(icmp + ICMP_REST_OFFSET, 0);
+    view.setUint8(icmp + ICMP_CODE_OFFSET, code);
+    view.setUint32(icmp + ICMP_REST_OFFSET, rest);
     bytes.copyWithin(icmp + ICMP_HEADER_BYTES, ip, ip + quoted);
     storeWord(bytes, icmp + ICMP_CHECKSUM_OFFSET, complement(sum(icmp, ICMP_HEADER_BYTES + quoted)));
     this.#write(this.#packet, VIRTIO_NET_HDR_BYTES + totalLength);

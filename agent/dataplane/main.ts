@@ -63,7 +63,7 @@ function serve(dataplane: Dataplane, tablePath: string): boolean {
     if (text === 'drain') return true;
     if (text === 'activate') break;
   }
-  const { stats, clock, tun, ingress } = dataplane;
+  const { stats, clock, tun, ingress, probes } = dataplane;
   const reload = (): void => {
     readTable(dataplane, tablePath);
     stats.setProcess(PROCESS_GAUGE.generation, dataplane.egress.forwarding.generation);
@@ -74,11 +74,16 @@ function serve(dataplane: Dataplane, tablePath: string): boolean {
     message: (fd) => channel.receive(fd, MSG_DONTWAIT),
     reload,
     housekeeping() {
-      ingress.mtu = tun.mtu(DESCRIPTORS.receive) ?? ingress.mtu;
+      const mtu = tun.mtu(DESCRIPTORS.receive);
+      if (mtu === undefined) return;
+      ingress.mtu = mtu;
+      probes.pathMtu.deviceMtu(mtu, clock.nowMs);
     },
   };
+  dataplane.probeSocket.reset();
   reload();
   ingress.mergesUdp = (setOffloads(DESCRIPTORS.tun) & TUN_F_USO4) !== 0;
+  options.housekeeping();
   stats.setProcess(PROCESS_GAUGE.process_id, process.pid);
   stats.setProcess(PROCESS_GAUGE.started_ms, clock.read());
   channel.send(DESCRIPTORS.keeper, 'active');

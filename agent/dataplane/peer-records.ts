@@ -1,5 +1,5 @@
 // What the kernel is shown of each peer, by slot: its socket address, and the VXLAN and Ethernet headers that every inner packet to it
-// starts with. Rewritten when the table is swapped, while no batch refers to them.
+// starts with; and the largest inner packet that its path takes. Rewritten when the table is swapped, while no batch refers to them.
 //
 //   0           16                 38     64
 //   | sockaddr_in | VXLAN | Ethernet |  pad |
@@ -27,10 +27,12 @@ export const OVERLAY_HEADER_BYTES: number = VXLAN_HEADER_BYTES + ETHERNET_HEADER
 
 const AF_INET = 2;
 const RECORD_BYTES = 64;
+const NO_LIMIT = 0xffff;
 
 export class PeerRecords {
   readonly #memory: PacketMemory;
   readonly #offset: number;
+  readonly #pathMtu: Uint16Array = new Uint16Array(PEER_SLOTS).fill(NO_LIMIT);
 
   constructor(memory: PacketMemory) {
     this.#memory = memory;
@@ -52,6 +54,16 @@ export class PeerRecords {
       storeMac(view, ethernet + ETHERNET_SOURCE_OFFSET, table.vtepMac);
       view.setUint16(ethernet + ETHERNET_TYPE_OFFSET, ETHERTYPE_IPV4);
     }
+  }
+
+  /** Largest inner packet to the peer; 0xffff where nothing is known. */
+  pathMtuOf(slot: number): number {
+    return this.#pathMtu[slot]!; // !: below PEER_SLOTS
+  }
+
+  /** 0 = nothing is known. */
+  setPathMtu(slot: number, mtu: number): void {
+    this.#pathMtu[slot] = mtu === 0 ? NO_LIMIT : mtu;
   }
 
   /** Offset of the peer's struct sockaddr_in. */

@@ -22,6 +22,7 @@ import type { LoopOptions } from './loop.ts';
 import { loadPacketKernels } from './packet-kernels.ts';
 import { type PacketMemory, splitAddress } from './packet-memory.ts';
 import { PeerRecords } from './peer-records.ts';
+import { ProbeSocket } from './probe-socket.ts';
 import { Probes } from './probes.ts';
 import { Receiver } from './receiver.ts';
 import { type Report, limitFailures } from './report.ts';
@@ -46,6 +47,7 @@ export interface Descriptors {
 
 export type Dataplane = Omit<LoopOptions, 'message' | 'reload' | 'housekeeping' | 'descriptors'> & {
   readonly arena: Arena;
+  readonly probeSocket: ProbeSocket;
   readonly inFlight: {
     /** Once the turn has come: maps the packets in flight and says what the process before left. Throws OperationError. */
     map(): Found;
@@ -89,11 +91,13 @@ export function prepareDataplane(options: {
   const tun = new TunPort({ ...shared, inFlight: inFlight.memory, fd: descriptors.tun });
   const receiver = new Receiver({ memory: inFlight.memory, base: arena.base, fd: descriptors.receive });
   const transmitter = new Transmitter({ ...shared, sockets: descriptors.send, records });
+  const probeSocket = new ProbeSocket({ memory, base: arena.base, fd: descriptors.send[0]!, records }); // !: there is one
   const probes = new Probes({
     ...shared,
     records,
     random: Math.random,
     send: (offset, length, slot) => transmitter.sendNow(offset, length, slot),
+    sendWhole: (offset, length, slot) => probeSocket.sendWhole(offset, length, slot),
   });
   const errors = new IcmpErrors(memory, clock, (offset, length) => tun.writeNow(offset, length));
   const nobody = new Forwarding(EMPTY_TABLE);
@@ -104,6 +108,7 @@ export function prepareDataplane(options: {
     batch: sends,
     flush: () => transmitter.flush(sends),
     unreachable: (ip, length) => errors.hostUnreachable(ip, length),
+    fragmentationNeeded: (ip, length, mtu) => errors.fragmentationNeeded(ip, length, mtu),
   });
   const ingress = new Ingress(nobody, {
     memory,
@@ -124,6 +129,7 @@ export function prepareDataplane(options: {
     egress,
     ingress,
     probes,
+    probeSocket,
     sends,
     writes,
     busyPolling: new BusyPolling(Number(process.env['WEFT_BUSY_POLL_US'] ?? 50) / 1000),

@@ -1,5 +1,6 @@
 // Signs of life between data planes (proto/probe.ts): one request a second to every peer that answers them, spread over the second so
 // that a large cluster's probes are no burst; answers to requests of valid peers. Round trips go to the statistics' gauges.
+// Beside every second one goes the probe that verifies the path's MTU (path-mtu.ts), so that looking after it costs no wake-up of its own.
 import { ETHERNET_HEADER_BYTES, ETHERNET_TYPE_OFFSET, ETHERTYPE_PROBE } from '../../proto/ethernet.ts';
 import { PEER_SLOTS } from '../../proto/dataplane-stats.ts';
 import { OWNER_FIRST_PEER } from '../../proto/forwarding-table.ts';
@@ -11,7 +12,7 @@ import {
   PROBE_MAGIC_OFFSET,
   PROBE_REPLY,
   PROBE_REQUEST,
-  PROBE_RESERVED_OFFSET,
+  PROBE_REQUEST_BYTES_OFFSET,
   PROBE_SEQUENCE_OFFSET,
   PROBE_TIME_HIGH_OFFSET,
   PROBE_TIME_LOW_OFFSET,
@@ -23,6 +24,7 @@ import { VXLAN_HEADER_BYTES } from '../../proto/vxlan.ts';
 import type { Clock } from './clock.ts';
 import type { Forwarding } from './forwarding.ts';
 import type { PacketMemory } from './packet-memory.ts';
+import { PathMtu } from './path-mtu.ts';
 import { OVERLAY_HEADER_BYTES, type PeerRecords } from './peer-records.ts';
 import { type DataplaneStats, COUNTER, GAUGE } from './stats.ts';
 
@@ -34,8 +36,9 @@ const REQUESTS_AT_ONCE = 64;
 /** Answers to requests older than this many are not counted. */
 const REMEMBERED_REQUESTS = 8;
 const TWO_TO_32 = 0x1_0000_0000;
-/** A probe that fills a jumbo frame; an answer is as long as its request, never longer. */
-const LARGEST_ANSWER_BYTES = 9216;
+/** Largest UDP payload over IPv4 without options. */
+const LARGEST_REQUEST_BYTES = 65_507;
+const ANSWER_BYTES = OVERLAY_HEADER_BYTES + PROBE_BYTES;
 
 export interface ProbeOptions {
   readonly memory: PacketMemory;
@@ -46,9 +49,12 @@ export interface ProbeOptions {
   readonly random: () => number;
   /** Sends one datagram to the peer of a slot, at once; false when it did not leave. */
   readonly send: (offset: number, length: number, slot: number) => boolean;
+  /** As send, but never fragmented: false when it is larger than the interface takes, true whatever else becomes of it. */
+  readonly sendWhole: (offset: number, length: number, slot: number) => boolean;
 }
 
 export class Probes {
+  readonly pathMtu: PathMtu;
   readonly #options: ProbeOptions;
   readonly #request: number;
   readonly #answer: number;
@@ -58,7 +64,6 @@ export class Probes {
   #gridMs = 0;
   #dueMs = NEVER;
   readonly #present: Uint8Array = new Uint8Array(PEER_SLOTS);
-  #seenTable = false;
   /** By slot: of the newest request, and of the newest that was answered. */
   readonly #sequence: Uint32Array = new Uint32Array(PEER_SLOTS);
   readonly #answered: Uint32Array = new Uint32Array(PEER_SLOTS);
@@ -66,24 +71,38 @@ export class Probes {
 
   constructor(options: ProbeOptions) {
     this.#options = options;
-    this.#request = options.memory.allocate(OVERLAY_HEADER_BYTES + PROBE_BYTES);
-    this.#answer = options.memory.allocate(LARGEST_ANSWER_BYTES);
+    const { stats, records } = options;
+    this.#request = options.memory.allocate(LARGEST_REQUEST_BYTES);
+    this.#answer = options.memory.allocate(ANSWER_BYTES);
+    this.pathMtu = new PathMtu({
+      random: options.random,
+      send: (slot, bytes, sequence) => this.#sendPadded(slot, bytes, sequence),
+      roundTripMs: (slot) => stats.get(OWNER_FIRST_PEER + slot, GAUGE.probe_rtt_us) / 1000,
+      known: (slot) => stats.get(OWNER_FIRST_PEER + slot, GAUGE.path_mtu),
+      changed(slot, mtu) {
+        records.setPathMtu(slot, mtu);
+        stats.set(OWNER_FIRST_PEER + slot, GAUGE.path_mtu, mtu);
+      },
+    });
     const first = Math.floor(options.random() * TWO_TO_32);
     this.#sequence.fill(first);
     this.#answered.fill(first);
   }
 
-  /** Another table: whom to ask. A peer that is new in a slot starts without the gauges of who had it before. */
+  /**
+   * Another table: whom to ask. A peer that is new in a slot starts without the gauges of who had it before; but what is new to a process
+   * that waits for its turn was dealt with by the one that has it.
+   */
   update(forwarding: Forwarding): void {
     const { stats, clock, random } = this.#options;
     const before = this.#present.slice();
     this.#present.fill(0);
     for (const { slot } of forwarding.peers) {
       this.#present[slot] = 1;
-      if (!this.#seenTable || before[slot] === 1) continue;
+      if (!this.pathMtu.isStarted || before[slot] === 1) continue;
       for (const column of Object.values(GAUGE)) stats.set(OWNER_FIRST_PEER + slot, column, 0);
     }
-    this.#seenTable = true;
+    this.pathMtu.update(forwarding.peers, clock.nowMs);
     this.#slots = Uint16Array.from(
       forwarding.peers.filter((peer) => peer.probes),
       (peer) => peer.slot,
@@ -99,7 +118,7 @@ export class Probes {
   }
 
   nextDueMs(): number {
-    return this.#dueMs;
+    return Math.min(this.#dueMs, this.pathMtu.nextDueMs());
   }
 
   /** Sends the requests whose time has come. */
@@ -113,6 +132,7 @@ export class Probes {
       if (this.#gridMs < clock.nowMs - PROBE_INTERVAL_MS) this.#gridMs = clock.nowMs; // the process was stopped for a while
       this.#dueMs = this.#gridMs + (random() * spacingMs) / 2;
     }
+    this.pathMtu.due(clock.nowMs);
   }
 
   #spacingMs(): number {
@@ -120,22 +140,11 @@ export class Probes {
   }
 
   #ask(slot: number): void {
-    const { memory, records, stats, clock } = this.#options;
-    const { bytes, view } = memory;
-    const header = records.headerOf(slot);
-    bytes.copyWithin(this.#request, header, header + OVERLAY_HEADER_BYTES);
-    view.setUint16(this.#request + VXLAN_HEADER_BYTES + ETHERNET_TYPE_OFFSET, ETHERTYPE_PROBE);
-    const probe = this.#request + OVERLAY_HEADER_BYTES;
-    const sequence = (this.#sequence[slot]! + 1) >>> 0; // !: below PEER_SLOTS
+    const { stats, clock } = this.#options;
+    const before = this.#sequence[slot]!; // !: below PEER_SLOTS
+    const answers = this.#answered[slot] === before;
+    const sequence = (before + 1) >>> 0;
     const nowMs = clock.read();
-    const nowUs = Math.floor(nowMs * 1000);
-    view.setUint32(probe + PROBE_MAGIC_OFFSET, PROBE_MAGIC);
-    view.setUint8(probe + PROBE_VERSION_OFFSET, PROBE_VERSION);
-    view.setUint8(probe + PROBE_KIND_OFFSET, PROBE_REQUEST);
-    view.setUint16(probe + PROBE_RESERVED_OFFSET, 0);
-    view.setUint32(probe + PROBE_SEQUENCE_OFFSET, sequence);
-    view.setUint32(probe + PROBE_TIME_HIGH_OFFSET, Math.floor(nowUs / TWO_TO_32));
-    view.setUint32(probe + PROBE_TIME_LOW_OFFSET, nowUs % TWO_TO_32);
     this.#sequence[slot] = sequence;
     this.#sentMs[slot] = nowMs;
     const row = OWNER_FIRST_PEER + slot;
@@ -143,7 +152,33 @@ export class Probes {
     if (stats.get(row, GAUGE.first_unanswered_probe_ms) === 0) {
       stats.set(row, GAUGE.first_unanswered_probe_ms, nowMs);
     }
+    this.#writeRequest(slot, sequence, nowMs);
     this.#options.send(this.#request, OVERLAY_HEADER_BYTES + PROBE_BYTES, slot);
+    if (answers) this.pathMtu.ask(slot, nowMs);
+  }
+
+  /** As long as an inner packet of `bytes`. */
+  #sendPadded(slot: number, bytes: number, sequence: number): boolean {
+    this.#writeRequest(slot, sequence, this.#options.clock.nowMs);
+    const length = Math.min(LARGEST_REQUEST_BYTES, OVERLAY_HEADER_BYTES + bytes);
+    return this.#options.sendWhole(this.#request, length, slot);
+  }
+
+  #writeRequest(slot: number, sequence: number, nowMs: number): void {
+    const { memory, records } = this.#options;
+    const { bytes, view } = memory;
+    const header = records.headerOf(slot);
+    bytes.copyWithin(this.#request, header, header + OVERLAY_HEADER_BYTES);
+    view.setUint16(this.#request + VXLAN_HEADER_BYTES + ETHERNET_TYPE_OFFSET, ETHERTYPE_PROBE);
+    const probe = this.#request + OVERLAY_HEADER_BYTES;
+    const nowUs = Math.floor(nowMs * 1000);
+    view.setUint32(probe + PROBE_MAGIC_OFFSET, PROBE_MAGIC);
+    view.setUint8(probe + PROBE_VERSION_OFFSET, PROBE_VERSION);
+    view.setUint8(probe + PROBE_KIND_OFFSET, PROBE_REQUEST);
+    view.setUint16(probe + PROBE_REQUEST_BYTES_OFFSET, 0);
+    view.setUint32(probe + PROBE_SEQUENCE_OFFSET, sequence);
+    view.setUint32(probe + PROBE_TIME_HIGH_OFFSET, Math.floor(nowUs / TWO_TO_32));
+    view.setUint32(probe + PROBE_TIME_LOW_OFFSET, nowUs % TWO_TO_32);
   }
 
   /** A frame of type ETHERTYPE_PROBE whose sender, network and addresses were checked; false when it is no probe. */
@@ -153,24 +188,32 @@ export class Probes {
     if (
       length < OVERLAY_HEADER_BYTES + PROBE_BYTES ||
       view.getUint32(probe + PROBE_MAGIC_OFFSET) !== PROBE_MAGIC ||
-      view.getUint8(probe + PROBE_VERSION_OFFSET) !== PROBE_VERSION ||
-      view.getUint16(probe + PROBE_RESERVED_OFFSET) !== 0
+      view.getUint8(probe + PROBE_VERSION_OFFSET) !== PROBE_VERSION
     ) {
       return false;
     }
+    const told = view.getUint16(probe + PROBE_REQUEST_BYTES_OFFSET);
+    const arrived = length - OVERLAY_HEADER_BYTES;
     switch (view.getUint8(probe + PROBE_KIND_OFFSET)) {
       case PROBE_REQUEST:
-        if (length > LARGEST_ANSWER_BYTES) return false;
-        bytes.copyWithin(this.#answer, frame, frame + length); // receive buffers are not changed: in-flight.ts
-        answerProbeInPlace(bytes, this.#answer + VXLAN_HEADER_BYTES);
-        this.#options.send(this.#answer, length, slot);
+        if (told !== 0) return false;
+        bytes.copyWithin(this.#answer, frame, frame + ANSWER_BYTES); // receive buffers are not changed: in-flight.ts
+        answerProbeInPlace(bytes, this.#answer + VXLAN_HEADER_BYTES, arrived);
+        this.#options.send(this.#answer, ANSWER_BYTES, slot);
         return true;
       case PROBE_REPLY:
-        this.#takeReply(probe, slot);
+        if (told === 0 && arrived === PROBE_BYTES) this.#takeReply(probe, slot);
+        else this.#takePaddedReply(probe, slot, told || arrived);
         return true;
       default:
         return false;
     }
+  }
+
+  #takePaddedReply(probe: number, slot: number, requestBytes: number): void {
+    const { memory, clock } = this.#options;
+    const sequence = memory.view.getUint32(probe + PROBE_SEQUENCE_OFFSET);
+    this.pathMtu.answered(slot, requestBytes, sequence, clock.read());
   }
 
   #takeReply(probe: number, slot: number): void {
@@ -181,6 +224,7 @@ export class Probes {
     const alreadyAnswered = (newest - this.#answered[slot]!) >>> 0 <= age; // !: below PEER_SLOTS
     if (age >= REMEMBERED_REQUESTS || alreadyAnswered) return; // a duplicate, or of a process before this one
     this.#answered[slot] = sequence;
+    if (age === 0) this.pathMtu.alive(slot);
     const row = OWNER_FIRST_PEER + slot;
     const nowMs = clock.read();
     const sentUs =

@@ -85,6 +85,7 @@ export const EVENTS = [
     'network_contested',
     'a program undoes the repairs again and again; the message says which one by its look',
   ],
+  ['mtu_changed', "the underlay's MTU changed, and with it the device's and that of new pods"],
   ['network_failed', "the node's bridge, routes or rules could not be made; it is tried again"],
   // The data plane.
   ['dataplane_active', 'a data plane carries the packets'],
@@ -95,6 +96,8 @@ export const EVENTS = [
   ['packet_dropped', 'a sample of a refused packet, with the reason'],
   ['connection_established', 'a peer answers'],
   ['connection_failed', 'a peer that answered does not answer any more'],
+  ['path_mtu_lowered', 'the path to a peer takes less than it did; pods are told by ICMP'],
+  ['path_mtu_raised', 'the path to a peer takes more than it did'],
   // Observability itself.
   ['status_listening', 'the status and metrics servers listen'],
   ['status_failed', 'a status or metrics request failed, or its address cannot be listened on'],

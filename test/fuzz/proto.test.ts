@@ -27,7 +27,7 @@ const REFUSALS = [
   'probe: magic',
   'probe: version',
   'probe: kind',
-  'probe: reserved',
+  'probe: request_bytes',
   'ipv4: truncated',
   'ipv4: version',
   'ipv4: header_length',
@@ -62,8 +62,8 @@ function factsOfEthernet(bytes: Uint8Array): Fact[] {
 function factsOfProbe(bytes: Uint8Array): Fact[] {
   const result = decodeProbe(bytes);
   if (!result.ok) return [`probe: ${result.reason}`];
-  const { kind, sequence, timeHigh, timeLow, padding } = result.value;
-  return ['probe', kind, sequence, timeHigh, timeLow, padding.length];
+  const { kind, requestBytes, sequence, timeHigh, timeLow, padding } = result.value;
+  return ['probe', kind, requestBytes, sequence, timeHigh, timeLow, padding.length];
 }
 
 function factsOfIpv4(bytes: Uint8Array): Fact[] {

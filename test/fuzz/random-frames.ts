@@ -116,7 +116,7 @@ function probe(random: Random): Bytes {
   const rest = [
     mostly(random, 1, 1),
     mostly(random, 1 + randomInt(random, 2), 1),
-    ...be(mostly(random, 0, 2), 2),
+    ...be(oneOf(random, [0, 0, 0, randomInt(random, 65_536)]), 2),
   ];
   return [...magic, ...rest, ...anyBytes(random, 12), ...payload(random)];
 }

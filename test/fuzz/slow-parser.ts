@@ -42,15 +42,15 @@ function parseEthernet(bytes: readonly number[]): Fact[] {
 
 function parseProbe(bytes: readonly number[]): Fact[] {
   if (bytes.length < 20) return ['probe: truncated'];
-  const [magic, version, kind, reserved, sequence, timeHigh, timeLow] = fieldsOf(
+  const [magic, version, kind, requestBytes, sequence, timeHigh, timeLow] = fieldsOf(
     bytes.slice(0, 20),
     [32, 8, 8, 16, 32, 32, 32],
   );
   if (magic !== 0x57505242) return ['probe: magic'];
   if (version !== 1) return ['probe: version'];
   if (kind !== 1 && kind !== 2) return ['probe: kind'];
-  if (reserved !== 0) return ['probe: reserved'];
-  return ['probe', kind, sequence!, timeHigh!, timeLow!, bytes.length - 20];
+  if (kind === 1 && requestBytes !== 0) return ['probe: request_bytes'];
+  return ['probe', kind, requestBytes!, sequence!, timeHigh!, timeLow!, bytes.length - 20];
 }
 
 function parseIpv4(bytes: readonly number[]): Fact[] {

@@ -33,6 +33,7 @@ import {
 import { POISON, randomInt, seededRandom, testSeed } from '../support/random.ts';
 
 const seed = testSeed();
+const OTHER_PEER_MTU = 1000;
 
 interface Rig {
   send(read: Uint8Array): { trains: SentTrain[]; unreachable: number; drops: Record<number, object> };
@@ -47,6 +48,7 @@ function createRig(poison: number = POISON): Rig {
   const batch = new SendBatch(memory);
   const records = new PeerRecords(memory);
   records.write(threeNodes());
+  records.setPathMtu(OTHER_PEER_SLOT, OTHER_PEER_MTU);
   const stats = new DataplaneStats();
   let unreachable = 0;
   let trains: SentTrain[] = [];
@@ -97,6 +99,8 @@ const patched = (packet: Uint8Array, at: number, value: number): Uint8Array => {
 };
 const tcp = tcpPacket({}, { payload: new Uint8Array(3000) });
 const PEER_ROW = 2 + PEER_SLOT;
+const tooBig = { destination: OTHER_PEER_POD };
+const OTHER_ROW = 2 + OTHER_PEER_SLOT;
 
 const REFUSALS: readonly (readonly [what: string, read: Uint8Array, row: number, reason: DropReason])[] = [
   ['only a virtio_net_hdr', withVirtio({}, new Uint8Array(0)), 0, 'egress_truncated'],
@@ -123,6 +127,24 @@ const REFUSALS: readonly (readonly [what: string, read: Uint8Array, row: number,
   ["nobody's block", withVirtio({}, udpPacket({ destination: NOBODYS_POD }, {})), 0, 'egress_no_owner'],
   ['an own block', withVirtio({}, udpPacket({ destination: SELF_POD }, {})), 0, 'egress_local'],
   ['too big', withVirtio({}, ipPacket({ payload: new Uint8Array(65_480) })), PEER_ROW, 'egress_too_big'],
+  [
+    'DF and too big for the path',
+    withVirtio({}, udpPacket(tooBig, { payload: new Uint8Array(973) })),
+    OTHER_ROW,
+    'egress_path_mtu',
+  ],
+  [
+    'TSO with DF and segments too big for the path',
+    withVirtio({ segmentation: 1, gsoSize: 961 }, tcpPacket(tooBig, { payload: new Uint8Array(3000) })),
+    OTHER_ROW,
+    'egress_path_mtu',
+  ],
+  [
+    'USO with DF and segments too big for the path',
+    withVirtio({ segmentation: 5, gsoSize: 973 }, udpPacket(tooBig, { payload: new Uint8Array(3000) })),
+    OTHER_ROW,
+    'egress_path_mtu',
+  ],
   ['UFO', withVirtio({ segmentation: 3, gsoSize: 9 }, good), PEER_ROW, 'egress_unsupported_offload'],
   ['TSO of IPv6', withVirtio({ segmentation: 4, gsoSize: 9 }, good), PEER_ROW, 'egress_unsupported_offload'],
   ['TSO of UDP', withVirtio({ segmentation: 1, gsoSize: 9 }, good), PEER_ROW, 'egress_unsupported_offload'],

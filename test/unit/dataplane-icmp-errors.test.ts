@@ -1,4 +1,4 @@
-// Host-unreachable errors: what is quoted, what is never answered, and the limit per source.
+// Unreachable errors: what is quoted, what is never answered, and the limit per source.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
@@ -11,6 +11,7 @@ import { GATEWAY, NOBODYS_POD, SELF_POD, ipPacket, testMemory, udpPacket } from 
 
 function createRig(gateway: number = GATEWAY): {
   refuse(packet: Uint8Array): Uint8Array[];
+  tooBig(packet: Uint8Array, mtu: number): Uint8Array[];
   pass(elapsedMs: number): void;
 } {
   const memory = testMemory(1 << 17);
@@ -26,6 +27,11 @@ function createRig(gateway: number = GATEWAY): {
     refuse(packet) {
       memory.bytes.set(packet, area);
       errors.hostUnreachable(area, packet.length);
+      return written.splice(0);
+    },
+    tooBig(packet, mtu) {
+      memory.bytes.set(packet, area);
+      errors.fragmentationNeeded(area, packet.length, mtu);
       return written.splice(0);
     },
     pass(elapsedMs) {
@@ -85,4 +91,19 @@ test('hostUnreachable: a burst, then a steady rate, for each source on its own',
   assert.equal(count(refused, 100), 1);
   rig.pass(3_600_000);
   assert.equal(count(refused, 100), ERRORS_BURST);
+});
+
+test('fragmentationNeeded: quotes the packet and tells the MTU of the path, within the same limit', () => {
+  const rig = createRig();
+  const [error] = rig.tooBig(refused, 1350);
+  const ip = decodeIpv4Packet((error ?? new Uint8Array()).subarray(10));
+  assert.ok(ip.ok);
+  assert.deepEqual([ip.value.source, ip.value.destination], [GATEWAY, SELF_POD]);
+  const message = decodeIcmp(ip.value.payload);
+  assert.ok(message.ok && message.value.kind === 'unreachable');
+  assert.deepEqual([message.value.code, message.value.nextHopMtu, message.value.quotedWords], [4, 1350, 0]);
+  assert.deepEqual(message.value.quoted, refused.subarray(0, 548));
+  for (let count = 1; count < ERRORS_BURST; count += 1) assert.equal(rig.tooBig(refused, 1350).length, 1);
+  assert.deepEqual(rig.tooBig(refused, 1350), []);
+  assert.deepEqual(rig.tooBig(icmp(3), 1350), []);
 });

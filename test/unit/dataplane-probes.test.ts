@@ -1,18 +1,26 @@
-// Probes between two data planes on a clock of the test's own: schedule, answers, round trips, and what is not counted.
+// Probes between two data planes on a clock of the test's own: schedule, answers, round trips, what is not counted, and the path's MTU.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { createClock } from '../../agent/dataplane/clock.ts';
 import { Forwarding } from '../../agent/dataplane/forwarding.ts';
 import { PeerRecords } from '../../agent/dataplane/peer-records.ts';
-import { NEVER, Probes } from '../../agent/dataplane/probes.ts';
+import { NEVER, PROBE_DATAGRAM_BYTES, Probes } from '../../agent/dataplane/probes.ts';
 import { COUNTER, DataplaneStats, GAUGE } from '../../agent/dataplane/stats.ts';
 import { ipv4, mac } from '../../proto/address.ts';
 import { decodeEthernet } from '../../proto/ethernet.ts';
 import type { ForwardingTable } from '../../proto/forwarding-table.ts';
 import { decodeProbe } from '../../proto/probe.ts';
 import { decodeVxlan } from '../../proto/vxlan.ts';
-import { PEER_MAC, PEER_SLOT, SELF_MAC, nonZero, testMemory, threeNodes } from '../support/dataplane-rig.ts';
+import {
+  OTHER_PEER_SLOT,
+  PEER_MAC,
+  PEER_SLOT,
+  SELF_MAC,
+  nonZero,
+  testMemory,
+  threeNodes,
+} from '../support/dataplane-rig.ts';
 import { randomInt, seededRandom, testSeed } from '../support/random.ts';
 
 const seed = testSeed();
@@ -21,6 +29,8 @@ const ROW = 2 + PEER_SLOT;
 interface Sent {
   readonly datagram: Uint8Array;
   readonly slot: number;
+  /** By sendWhole: never fragmented. */
+  readonly isWhole: boolean;
   readonly atMs: number;
 }
 
@@ -32,19 +42,24 @@ function createRig(table: ForwardingTable = threeNodes()) {
   const clock = createClock(10_000, () => elapsed);
   const stats = new DataplaneStats();
   const sent: Sent[] = [];
-  const probes = new Probes({
+  const probes: Probes = new Probes({
     memory,
     records,
     stats,
     clock,
     random: seededRandom(seed),
-    send: (offset, length, slot) =>
-      sent.push({ datagram: memory.bytes.slice(offset, offset + length), slot, atMs: elapsed }) > 0,
+    send: (offset, length, slot) => note(offset, length, slot, false),
+    sendWhole: (offset, length, slot) => note(offset, length, slot, true),
   });
+  function note(offset: number, length: number, slot: number, isWhole: boolean): boolean {
+    const datagram = memory.bytes.slice(offset, offset + length);
+    return sent.push({ datagram, slot, isWhole, atMs: elapsed }) > 0;
+  }
   probes.update(new Forwarding(table));
   const area = memory.allocate(10_000);
   return {
     probes,
+    records,
     stats,
     take: (): Sent[] => sent.splice(0),
     pass(ms: number): void {
@@ -81,7 +96,7 @@ function answerOf(request: Uint8Array): Uint8Array {
   const other = createRig();
   assert.ok(other.receive(request, PEER_SLOT));
   const [answer] = other.take();
-  assert.equal(answer?.datagram.length, request.length);
+  assert.equal(answer?.datagram.length, PROBE_DATAGRAM_BYTES);
   return answer.datagram;
 }
 
@@ -159,27 +174,63 @@ test('receive: a late answer counts, but the newer request stays outstanding', (
   assert.equal(rig.gauges()['first_unanswered_probe_ms'], undefined);
 });
 
-test('receive: a request is answered once per receipt, as long as it came, and stays as it came', () => {
+test('receive: a request is answered once per receipt, shortly and with its length, and stays as it came', () => {
   const rig = createRig();
   const [request] = runUntil(createRig(), 1);
   assert.ok(request !== undefined);
-  const padded = new Uint8Array([...request.datagram, ...new Uint8Array(1000).fill(7)]);
-  for (const datagram of [request.datagram, padded]) {
+  for (const padding of [0, 1, 1000, 8930, 65_465]) {
+    const datagram: Uint8Array = new Uint8Array([...request.datagram, ...new Uint8Array(padding).fill(7)]);
     assert.ok(rig.receive(datagram, PEER_SLOT));
-    assert.deepEqual(
-      rig.take().map((sent) => sent.datagram.length),
-      [datagram.length],
-    );
+    const [answer, ...more] = rig.take();
+    assert.deepEqual([answer?.datagram.length, answer?.isWhole, more], [PROBE_DATAGRAM_BYTES, false, []]);
+    const probe = decodeProbe((answer?.datagram ?? new Uint8Array()).subarray(22));
+    assert.equal(probe.ok && probe.value.requestBytes, padding === 0 ? 0 : 20 + padding);
     assert.deepEqual(rig.received(datagram.length), datagram);
   }
 });
 
-test('receive: a request beyond any frame is not answered', () => {
+/** Lets a second pass, the peer answering what it gets: datagrams of up to `limit` inner bytes. Returns what was sent whole. */
+function runSecond(
+  rig: ReturnType<typeof createRig>,
+  limit: number,
+  answer: (request: Uint8Array) => Uint8Array = answerOf,
+): readonly number[] {
+  const sizes: number[] = [];
+  for (let at = 0; at < 1000; at++) {
+    rig.pass(1);
+    rig.probes.sendDue();
+    for (const { datagram, slot, isWhole } of rig.take()) {
+      const bytes: number = datagram.length - 22;
+      if (isWhole) sizes.push(bytes);
+      if (bytes <= limit) rig.receive(answer(datagram), slot);
+    }
+  }
+  return sizes;
+}
+
+test("pathMtu: the path's MTU is looked for with whole probes, and put where egress and control read it", () => {
   const rig = createRig();
-  const [request] = runUntil(createRig(), 1);
-  assert.ok(request !== undefined);
-  assert.equal(rig.receive(new Uint8Array([...request.datagram, ...new Uint8Array(9216)]), PEER_SLOT), false);
-  assert.deepEqual(rig.take(), []);
+  rig.probes.pathMtu.deviceMtu(1450, 10_000);
+  assert.deepEqual([rig.records.pathMtuOf(PEER_SLOT), rig.gauges()['path_mtu']], [1450, 1450]);
+  const quiet = Array.from({ length: 10 }, () => runSecond(rig, 1450)).flat();
+  assert.ok(quiet.length >= 4 && quiet.length <= 6, `${quiet.length} in 10 s`);
+  assert.ok(quiet.every((bytes) => bytes === 1450));
+  for (let second = 0; second < 5; second++) runSecond(rig, 1350);
+  assert.deepEqual([rig.records.pathMtuOf(PEER_SLOT), rig.gauges()['path_mtu']], [1350, 1350]);
+  assert.equal(rig.records.pathMtuOf(OTHER_PEER_SLOT), 1450, 'a peer that answers no probes: as the device');
+});
+
+test('pathMtu: an answer as long as its request, as earlier releases give it, counts the same', () => {
+  const rig = createRig();
+  rig.probes.pathMtu.deviceMtu(1450, 10_000);
+  const long = (request: Uint8Array): Uint8Array => {
+    const answer = new Uint8Array(request.length);
+    answer.set(answerOf(request));
+    answer.fill(0, 28, 30);
+    return answer;
+  };
+  for (let second = 0; second < 6; second++) runSecond(rig, 1350, long);
+  assert.equal(rig.gauges()['path_mtu'], 1350);
 });
 
 test('receive: an answer that nobody asked for counts for nothing', () => {
@@ -211,10 +262,22 @@ test(`receive: what is no probe is refused, whatever the bytes (seed ${seed})`, 
 
 test('update: a peer that is new in a slot starts without old gauges, one that stays keeps them', () => {
   const rig = createRig();
+  rig.probes.pathMtu.deviceMtu(1450, 10_000);
   rig.stats.set(ROW, GAUGE.probe_rtt_us, 5);
   rig.probes.update(new Forwarding(threeNodes()));
   assert.equal(rig.gauges()['probe_rtt_us'], 5);
   rig.probes.update(new Forwarding({ ...threeNodes(), peers: [], owners: new Uint16Array(2 ** 14) }));
   rig.probes.update(new Forwarding(threeNodes()));
-  assert.deepEqual(rig.gauges(), {});
+  assert.deepEqual(rig.gauges(), { path_mtu: 1450 });
+});
+
+test('update: a process that waits for its turn leaves the gauges alone, and goes on with them', () => {
+  const nobody = { ...threeNodes(), peers: [], owners: new Uint16Array(2 ** 14) };
+  const rig = createRig(nobody);
+  rig.stats.set(ROW, GAUGE.probe_rtt_us, 5);
+  rig.stats.set(ROW, GAUGE.path_mtu, 1350);
+  rig.probes.update(new Forwarding(threeNodes()));
+  assert.deepEqual(rig.gauges(), { probe_rtt_us: 5, path_mtu: 1350 });
+  rig.probes.pathMtu.deviceMtu(1450, 10_000);
+  assert.deepEqual([rig.gauges()['path_mtu'], rig.records.pathMtuOf(PEER_SLOT)], [1350, 1350]);
 });

@@ -109,6 +109,7 @@ export const DEPARTURES: readonly Departure[] = [
   {
     files: [
       'agent/dataplane/loop.ts',
+      'agent/dataplane/probe-socket.ts',
       'agent/dataplane/receiver.ts',
       'agent/dataplane/transmitter.ts',
       'agent/dataplane/tun-port.ts',

@@ -16,6 +16,7 @@ import { reencodeProbe } from '../vectors/reencode.ts';
 
 const request: Probe = {
   kind: PROBE_REQUEST,
+  requestBytes: 0,
   sequence: 0x8000_0001,
   timeHigh: 0xffff_ffff,
   timeLow: 0x0102_0304,
@@ -39,7 +40,9 @@ describe('decodeProbe', () => {
       const { view } = placed(bytes);
       view[bit >> 3]! ^= 0x80 >> (bit & 7);
       const result = reencodeProbe(view);
-      const field = ['magic', 'magic', 'magic', 'magic', 'version', 'kind', 'reserved', 'reserved'][bit >> 3];
+      const field = ['magic', 'magic', 'magic', 'magic', 'version', 'kind', 'request_bytes', 'request_bytes'][
+        bit >> 3
+      ];
       assert.deepEqual(
         result,
         field === undefined ? { ok: true, value: view } : { ok: false, reason: `probe: ${field}` },
@@ -49,13 +52,24 @@ describe('decodeProbe', () => {
 });
 
 describe('answerProbeInPlace', () => {
-  it('swaps the addresses, makes a reply of it and leaves everything else', () => {
+  it('swaps the addresses, makes a reply of it and tells how long a padded request was', () => {
+    for (const [arrived, told] of [
+      [PROBE_BYTES, 0],
+      [PROBE_BYTES + 1, PROBE_BYTES + 1],
+      [1450, 1450],
+      [65_485, 65_485],
+    ] as const) {
+      assertAnswer(arrived, told);
+    }
+  });
+
+  function assertAnswer(arrived: number, told: number): void {
     const destination = parseMac('0e:00:00:00:00:02');
     const source = parseMac('0e:00:00:00:00:01');
     const frame = new Uint8Array(14 + bytes.length);
     encodeEthernetInto(frame, 0, { destination, source, etherType: ETHERTYPE_PROBE, payload: bytes });
     const place = placed(frame);
-    answerProbeInPlace(place.buffer, place.offset);
+    answerProbeInPlace(place.buffer, place.offset, arrived);
     assert.ok(surroundingsIntact(place));
     const answer = decodeEthernet(place.view);
     assert.ok(answer.ok);
@@ -63,7 +77,7 @@ describe('answerProbeInPlace', () => {
     assert.equal(answer.value.source, destination);
     assert.deepEqual(decodeProbe(answer.value.payload), {
       ok: true,
-      value: { ...request, kind: PROBE_REPLY },
+      value: { ...request, kind: PROBE_REPLY, requestBytes: told },
     });
-  });
+  }
 });
