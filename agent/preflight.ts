@@ -8,13 +8,17 @@ import { type Ipv4, cidrContains, formatCidr, formatIpv4 } from '../proto/addres
 import { parseIpv4 } from '../proto/address-text.ts';
 import { libc } from './linux/libc.ts';
 import { findNodeAddress } from './linux/node-address.ts';
-import { underlayOf } from './linux/underlay.ts';
+import { type Underlay, underlayOf } from './linux/underlay.ts';
 import { OperationError } from './operation-error.ts';
 import type { Environment, Settings } from './settings.ts';
 
 export const ALLOCATION_LOG = 'allocations.log';
 
-const ENCAPSULATION_BYTES = 50; // outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14
+/** Outer IPv4 20 or IPv6 40, UDP 8, VXLAN 8, inner Ethernet 14. */
+const ENCAPSULATION_BYTES: Readonly<Record<Underlay['family'], number>> = { ipv4: 50, ipv6: 70 };
+/** Inside pods. An IPv4 host need not take larger packets (RFC 791); on a smaller underlay the outer ones are fragmented. */
+export const SMALLEST_MTU = 576;
+export type { Underlay } from './linux/underlay.ts';
 const LOCK_EX_NB = 2 | 4; // LOCK_EX | LOCK_NB
 
 export interface UsableNode {
@@ -32,7 +36,7 @@ const invalid = (setting: string, value: string, problem: string): OperationErro
 /** The node's own address. Throws OperationError: NO_NODE_ADDRESS, UNDERLAY_MISSING, SETTING_INVALID. */
 export function findUnderlay({ nodeIp: given, range }: Settings): {
   readonly nodeIp: Ipv4;
-  readonly underlay: { readonly name: string; readonly mtu: number };
+  readonly underlay: Underlay;
 } {
   const nodeIp = given ?? findNodeAddress();
   if (cidrContains(range, nodeIp)) {
@@ -53,12 +57,11 @@ export function requireUsableNode(settings: Settings, environment: Environment):
   return { nodeIp, mtu };
 }
 
+export const largestPodMtu = ({ mtu, family }: Underlay): number => mtu - ENCAPSULATION_BYTES[family];
+
 /** MTU inside pods. Throws OperationError SETTING_INVALID when the underlay cannot carry what is set. */
-export function podMtu(
-  { mtu }: Pick<Settings, 'mtu'>,
-  underlay: { readonly name: string; readonly mtu: number },
-): number {
-  const largest = underlay.mtu - ENCAPSULATION_BYTES;
+export function podMtu({ mtu }: Pick<Settings, 'mtu'>, underlay: Underlay): number {
+  const largest = largestPodMtu(underlay);
   if (mtu !== undefined && mtu > largest) {
     throw invalid(
       'WEAVE_MTU',

@@ -14,6 +14,7 @@ import { createHttpClient } from '../kube/http.ts';
 import { sendText } from '../linux/channel.ts';
 import { cpuTimeMs } from '../linux/cpu-time.ts';
 import { openReadiness } from '../linux/readiness.ts';
+import { underlayOf } from '../linux/underlay.ts';
 import { OperationError } from '../operation-error.ts';
 import { anotherAgentServes, requireUsableNode } from '../preflight.ts';
 import { isDown } from '../role-states.ts';
@@ -26,6 +27,7 @@ import { createPeerLog } from './cluster/peer-log.ts';
 import { requireFreeOfServices } from './cluster/service-ranges.ts';
 import { createConfigurationKeeper } from './cni/configuration-keeper.ts';
 import { type CniService, startCniService } from './cni/cni-service.ts';
+import { createDeviceMtu } from './node/device-mtu.ts';
 import { createForwardingPublisher } from './node/forwarding.ts';
 import { openNetworkWatch } from './node/network-watch.ts';
 import { openNodeNetwork } from './node/node-network.ts';
@@ -100,6 +102,12 @@ interface ControlOptions {
 /** Resolves when it serves. Throws OperationError when it cannot. */
 async function control({ settings, log, opened, refusal }: ControlOptions): Promise<void> {
   const { nodeIp, mtu } = requireUsableNode(settings, process.env);
+  const deviceMtu = createDeviceMtu({
+    setting: settings.mtu,
+    mtu,
+    underlay: () => underlayOf(nodeIp),
+    log,
+  });
   const endpoint = createEndpointReader();
   const clock = systemClock;
   const random = Math.random;
@@ -197,7 +205,7 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     settings,
     version: VERSION,
     nodeAddress: formatIpv4(nodeIp),
-    mtu,
+    mtu: () => deviceMtu.current(),
     pool,
     link: () => link,
     view: () => view.current(),
@@ -214,7 +222,7 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
   const upkeep = createNodeUpkeep({
     settings,
     nodeIp,
-    mtu,
+    mtu: () => deviceMtu.look(),
     network: nodeNetwork(),
     publisher: createForwardingPublisher({
       path: join(settings.runDirectory, 'forwarding-table'),
@@ -279,7 +287,7 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     settled: Promise.all([link.settled, networkMade.promise]),
     node: {
       gateway: () => upkeep.gateway(),
-      mtu: () => mtu,
+      mtu: () => deviceMtu.current(),
       blocked: () => upkeep.blocked() ?? rangeConflict(),
       limited: () => (isDown(settings.runDirectory, 'dataplane') ? NO_DATAPLANE : undefined),
     },

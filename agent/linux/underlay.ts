@@ -4,13 +4,20 @@ import { OperationError } from '../operation-error.ts';
 import { listAddresses, listLinks } from './interface.ts';
 import { NETLINK_ROUTE, openNetlink } from './netlink-socket.ts';
 
+export interface Underlay {
+  readonly name: string;
+  readonly mtu: number;
+  /** Of the outer packets. */
+  readonly family: 'ipv4' | 'ipv6';
+}
+
 /** Throws OperationError UNDERLAY_MISSING. */
-export function underlayOf(nodeIp: Ipv4): { readonly name: string; readonly mtu: number } {
+export function underlayOf(nodeIp: Ipv4): Underlay {
   const route = openNetlink(NETLINK_ROUTE);
   try {
     const index = listAddresses(route).find(({ address }) => address === nodeIp)?.index;
     const link = listLinks(route).find((candidate) => candidate.index === index);
-    if (link !== undefined) return { name: link.name, mtu: link.mtu };
+    if (link !== undefined) return { name: link.name, mtu: link.mtu, family: 'ipv4' };
   } finally {
     route.close();
   }

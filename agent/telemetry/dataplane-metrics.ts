@@ -69,6 +69,23 @@ export function addDataplaneMetrics(registry: MetricsRegistry, source: Dataplane
     },
   });
   registry.gauge({
+    name: 'weft_peer_path_mtu_bytes',
+    help: 'Largest inner packet that the path to a peer takes, of the peers with the smallest, then of the busiest.',
+    labels: ['peer'],
+    samples() {
+      const stats = source.stats();
+      if (stats === undefined) return [];
+      const known = source
+        .connections()
+        .flatMap(({ name, slot, pathMtu }) => (pathMtu === undefined ? [] : [{ name, slot, pathMtu }]));
+      const busy = (slot: number): number => stats.counter(peerRow(slot), 'egress_bytes');
+      return known
+        .toSorted((a, b) => a.pathMtu - b.pathMtu || busy(b.slot) - busy(a.slot))
+        .slice(0, PEER_SERIES)
+        .map(({ name, pathMtu }): Sample => [{ peer: name }, pathMtu]);
+    },
+  });
+  registry.gauge({
     name: 'weft_peer_round_trip_seconds',
     help: 'Round trip of the last answered probe, of the peers that have series of their own.',
     labels: ['peer'],

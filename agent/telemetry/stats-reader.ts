@@ -90,6 +90,8 @@ export interface Connection {
   readonly sinceMs: number;
   /** Undefined: never measured. */
   readonly roundTripSeconds: number | undefined;
+  /** Largest inner packet that the path takes. Undefined: the data plane has not said. */
+  readonly pathMtu: number | undefined;
   /** 0 = never. */
   readonly lastHeardMs: number;
 }
@@ -124,12 +126,14 @@ export function createConnectionTracker(options: {
         const state = connectionState(stats, { slot, probes, nowMs, probeIntervalMs });
         const before = connections.get(name);
         const roundTripUs = stats.gauge(peerRow(slot), 'probe_rtt_us');
+        const pathMtu = stats.gauge(peerRow(slot), 'path_mtu');
         const connection: Connection = {
           name,
           slot,
           state,
           sinceMs: before?.state === state ? before.sinceMs : nowMs,
           roundTripSeconds: roundTripUs > 0 ? roundTripUs / 1e6 : undefined,
+          pathMtu: pathMtu > 0 ? pathMtu : undefined,
           lastHeardMs: lastHeardMs(stats, slot),
         };
         observed.set(name, connection);

@@ -196,6 +196,20 @@ test('metrics: at most 50 peers have series of their own', async () => {
   assert.equal(values.get('weft_bytes_total{direction="egress",peer="other"}'), 5);
 });
 
+test('metrics: the MTU of paths, the smallest first where there are more than 50', async () => {
+  const { set, scrape } = createRig(60);
+  for (let slot = 0; slot < 59; slot++) {
+    set(peerRow(slot), gaugeColumn('path_mtu'), slot === 7 ? 1350 : 1450);
+    set(peerRow(slot), counterColumn('egress_bytes'), slot);
+  }
+  const series = [...(await scrape())].filter(([name]) => name.startsWith('weft_peer_path_mtu_bytes'));
+  assert.equal(series.length, 50);
+  assert.deepEqual(new Set(series.map(([, value]) => value)), new Set([1350, 1450]));
+  const shown = new Map(series);
+  assert.equal(shown.get('weft_peer_path_mtu_bytes{peer="node-7"}'), 1350);
+  assert.equal(shown.get('weft_peer_path_mtu_bytes{peer="node-58"}'), 1450);
+});
+
 test('createBusiestPeers: no series ever goes down, however peers come, go and overtake each other', (t) => {
   const seed = testSeed();
   t.diagnostic(`seed ${seed}`);

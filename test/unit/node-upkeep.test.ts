@@ -42,7 +42,7 @@ async function stand(): Promise<Stand> {
       masquerade: true,
     },
     nodeIp: parseIpv4('172.31.0.11'),
-    mtu: 1450,
+    mtu: () => 1450,
     network: {
       ensure: async (_desired, given = {}) => {
         hints.push(given);

@@ -57,10 +57,10 @@ test('/status/peers', () => {
   assert.equal(
     peersPage(statusFacts),
     `
-NAME    UNDERLAY        VTEP MAC           BLOCKS  VERSION
-node-b  192.0.2.2:6784  0e:00:00:00:00:02  2       0.1.0
-node-c  192.0.2.3:6784  0e:00:00:00:00:03  1       0.1.0
-node-d  192.0.2.4:8472  0e:00:00:00:00:04  0       flannel
+NAME    UNDERLAY        VTEP MAC           BLOCKS  PATH MTU  VERSION
+node-b  192.0.2.2:6784  0e:00:00:00:00:02  2       1450      0.1.0
+node-c  192.0.2.3:6784  0e:00:00:00:00:03  1       1350      0.1.0
+node-d  192.0.2.4:8472  0e:00:00:00:00:04  0       -         flannel
 `.slice(1),
   );
 });

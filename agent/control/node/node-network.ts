@@ -308,7 +308,7 @@ export function createNodeNetwork({ route, firewall, guard }: NodeNetworkPorts):
       interfaces: new Map([
         [bridge.index, bridgeWanted(nodeIp, mtu)],
         [tun.index, tunWanted(mtu)],
-        [underlay.index, UNDERLAY_WANTED],
+        [underlay.index, { ...UNDERLAY_WANTED, mtu: underlay.mtu }], // a change of it is followed
       ]),
     };
     return done.splice(0);

@@ -24,7 +24,8 @@ import { type Trouble, troubleOf } from '../trouble.ts';
 export interface NodeUpkeepOptions {
   readonly settings: Pick<Settings, 'range' | 'blockPrefixLength' | 'vni' | 'port' | 'masquerade'>;
   readonly nodeIp: Ipv4;
-  readonly mtu: number;
+  /** Of the TUN, the bridge and new pods, as the underlay is now. Throws OperationError UNDERLAY_MISSING. */
+  readonly mtu: () => number;
   readonly network: NodeNetwork;
   readonly publisher: ForwardingPublisher;
   readonly identity: () => Identity | undefined;
@@ -108,7 +109,7 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
       range: settings.range,
       gateway: wanted,
       blocks,
-      mtu: options.mtu,
+      mtu: options.mtu(),
       tunnelPort: settings.port,
       nodeIp: options.nodeIp,
       peerAddresses: [...view.reachable.values()].map(({ address }) => address),

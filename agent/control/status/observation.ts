@@ -25,6 +25,7 @@ import type { ClusterView } from '../cluster/cluster-view.ts';
 import { openFirewallCounters } from '../node/firewall-counters.ts';
 import { SNAPSHOT_FILE } from '../cluster/snapshot.ts';
 import type { Trouble } from '../trouble.ts';
+import { createPathMtuLog } from './path-mtu-log.ts';
 import type { IpamFacts, PeerStatus, StatusFacts } from './status-facts.ts';
 import type { StatusSource } from './status-server.ts';
 
@@ -32,7 +33,8 @@ export interface ObservationOptions {
   readonly settings: Settings;
   readonly version: string;
   readonly nodeAddress: string;
-  readonly mtu: number;
+  /** Inside new pods. */
+  readonly mtu: () => number;
   readonly pool: LoggedAddressPool;
   readonly link: () => ClusterLink;
   readonly view: () => ClusterView;
@@ -77,6 +79,8 @@ export function createObservation(options: ObservationOptions): Observation {
     },
   });
 
+  const pathMtuLog = createPathMtuLog(log);
+
   const stats = (): StatsSnapshot | undefined => {
     const slots = [...options.view().reachable.values()].map(({ slot }) => slot);
     return readStats(statsPath, Math.max(0, ...slots));
@@ -94,7 +98,9 @@ export function createObservation(options: ObservationOptions): Observation {
     const snapshot = stats();
     if (snapshot === undefined) return tracker.current();
     const peers = [...options.view().reachable].map(([name, { slot, probes }]) => ({ name, slot, probes }));
-    return tracker.observe(peers, snapshot, monotonicMs());
+    const connections = tracker.observe(peers, snapshot, monotonicMs());
+    pathMtuLog.tell(connections, options.mtu());
+    return connections;
   };
   const api = (): { isConnected: boolean; lastSyncAgeSeconds: number | undefined } => {
     const states = Object.values(options.link().reflectors() ?? {});
@@ -158,7 +164,7 @@ export function createObservation(options: ObservationOptions): Observation {
         range: formatCidr(settings.range),
         blockPrefixLength: settings.blockPrefixLength,
         gateway: options.gateway(),
-        mtu: options.mtu,
+        mtu: options.mtu(),
         masquerade: settings.masquerade,
       },
       ipam: ipamFacts(options, view),
@@ -275,6 +281,7 @@ function peerStatuses(options: {
         sinceSeconds: (nowMs - connection.sinceMs) / 1000,
         lastHeardSeconds: connection.lastHeardMs === 0 ? undefined : (nowMs - connection.lastHeardMs) / 1000,
         roundTripSeconds: connection.roundTripSeconds,
+        pathMtu: connection.pathMtu,
         egressPackets: snapshot?.counter(row, 'egress_packets') ?? 0,
         ingressPackets: snapshot?.counter(row, 'ingress_packets') ?? 0,
         blocks: [...view.held.values()].filter(({ node }) => node === connection.name).length,

@@ -79,6 +79,8 @@ export interface PeerStatus {
   /** Undefined: never. */
   readonly lastHeardSeconds: number | undefined;
   readonly roundTripSeconds: number | undefined;
+  /** Largest inner packet; undefined: not known. */
+  readonly pathMtu: number | undefined;
   readonly egressPackets: number;
   readonly ingressPackets: number;
   readonly blocks: number;

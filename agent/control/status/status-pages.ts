@@ -114,12 +114,13 @@ const byName = (peers: readonly PeerStatus[]): readonly PeerStatus[] =>
 
 export const peersPage = ({ peers }: StatusFacts): string =>
   table([
-    ['NAME', 'UNDERLAY', 'VTEP MAC', 'BLOCKS', 'VERSION'],
+    ['NAME', 'UNDERLAY', 'VTEP MAC', 'BLOCKS', 'PATH MTU', 'VERSION'],
     ...byName(peers).map((peer) => [
       peer.name,
       `${peer.address}:${peer.port}`,
       peer.vtepMac,
       String(peer.blocks),
+      peer.pathMtu === undefined ? '-' : String(peer.pathMtu),
       peer.version,
     ]),
   ]);
