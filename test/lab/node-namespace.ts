@@ -38,6 +38,8 @@ export interface NodeNamespace {
   readonly core: number | undefined;
   /** Underlay address, as text. */
   readonly address: string;
+  /** The other end of its eth0, in the enclosure. */
+  readonly cable: string;
   /** Host path of a file of the node. */
   readonly path: (file: string) => string;
   /** Takes the node's cable out (or puts it back): the underlay is gone, nothing else changes. */
@@ -101,6 +103,7 @@ export async function createNodeNamespace(
     pid,
     core,
     address,
+    cable,
     path: (file) => `/proc/${pid}/root${file}`,
     setCable: async (plugged) => {
       await runCommand(ENCLOSURE, ['ip', 'link', 'set', cable, plugged ? 'up' : 'down']);

@@ -5,6 +5,8 @@ import { fileURLToPath } from 'node:url';
 
 import { type Place, spawnIn } from '../command.ts';
 import type {
+  EdgeAnswer,
+  EdgeSweep,
   ProbeReport,
   Transfer,
   UdpAnswer,
@@ -33,6 +35,7 @@ export interface Endpoint {
   readonly tcpEcho: (target: string, bytes?: number) => Promise<number>;
   readonly transfer: (target: string, bytes: number) => Promise<Transfer>;
   readonly tcpRoundTrips: (target: string, count: number) => Promise<{ p50: number; p99: number }>;
+  readonly sweepEdge: (sweep: EdgeSweep) => Promise<readonly EdgeAnswer[]>;
   readonly sendRaw: (
     to: { address: string; port: number },
     datagrams: readonly Uint8Array[],
@@ -63,6 +66,7 @@ export async function openEndpoint(place: Place): Promise<Endpoint> {
     tcpEcho: (target, bytes = 1000) => call('tcpEcho', { target, bytes, boundMs: BOUND_MS }),
     transfer: (target, bytes) => call('transfer', { target, bytes, boundMs: 60_000 }),
     tcpRoundTrips: (target, count) => call('tcpRoundTrips', { target, count, boundMs: 60_000 }),
+    sweepEdge: (sweep) => call('sweepEdge', sweep),
     sendRaw: async (to, datagrams) => {
       await call('sendRaw', {
         ...to,

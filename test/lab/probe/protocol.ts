@@ -4,6 +4,8 @@
 export const ECHO_PORT = 7777;
 /** TCP: takes everything until the sender's end, then answers with its SHA-256. */
 export const SINK_PORT = 7778;
+/** UDP: answers with the SHA-256 of what it gets, so that only one way is tried. */
+export const DIGEST_PORT = 7779;
 
 export interface ProbeReport {
   readonly sent: number;
@@ -36,6 +38,25 @@ export interface RawDatagrams {
   readonly datagrams: readonly string[];
 }
 
+/** Packets of these sizes (IPv4 header included), one after the other. */
+export interface EdgeSweep {
+  readonly target: string;
+  readonly sizes: readonly number[];
+  readonly transport: 'udp' | 'tcp';
+  readonly dontFragment: boolean;
+  /** UDP: more than one are sent as a super-packet. */
+  readonly segments: number;
+}
+
+export interface EdgeAnswer {
+  readonly bytes: number;
+  /** `icmp`: fragmentation needed, from a router on the way; `local`: larger than the own interface. */
+  readonly outcome: 'delivered' | 'icmp' | 'local' | 'lost';
+  /** With `icmp`: the next hop's MTU, and whose address the error has. */
+  readonly mtu?: number;
+  readonly from?: string;
+}
+
 /** Method → [argument, result]. */
 export interface WorkerMethods {
   startProbe: [{ target: string; perSecond: number; bytes: number }, number];
@@ -50,6 +71,7 @@ export interface WorkerMethods {
   transfer: [{ target: string; bytes: number; boundMs: number }, Transfer];
   /** One byte to and fro on one TCP connection, `count` times: milliseconds. */
   tcpRoundTrips: [{ target: string; count: number; boundMs: number }, { p50: number; p99: number }];
+  sweepEdge: [EdgeSweep, readonly EdgeAnswer[]];
   sendRaw: [RawDatagrams, number];
   /** Keeps the datagrams that arrive at a UDP port. */
   openInbox: [number, null];

@@ -1,11 +1,12 @@
 // A probe worker: runs inside a pod's (or node's) network namespace, serves the echoes that other workers talk to, and does what the
 // lab asks over the IPC channel (protocol.ts). Ends with the channel.
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import process from 'node:process';
 
 import { type DatagramSocket, openDatagramSocket } from './datagram-socket.ts';
 import { type ProbeRun, startProbe } from './probe-run.ts';
 import {
+  DIGEST_PORT,
   ECHO_PORT,
   type RawDatagrams,
   type UdpAnswer,
@@ -84,6 +85,7 @@ const handlers: Handlers = {
   tcpEcho,
   tcpRoundTrips,
   transfer,
+  sweepEdge: async (sweep) => (await import('./edge.ts')).sweepEdge(sweep), // few need the C library
   sendRaw,
   openInbox,
   readInbox: (port) => inboxes.get(port) ?? [],
@@ -106,6 +108,10 @@ const echo: DatagramSocket = await openDatagramSocket(ECHO_PORT, (datagram, from
   echo.send(datagram, from.port, from.address).catch(() => undefined); // the prober counts what does not come back
 });
 await startStreamServers();
+const digests: DatagramSocket = await openDatagramSocket(DIGEST_PORT, (datagram, from) => {
+  const digest = Buffer.from(createHash('sha256').update(datagram).digest('hex'));
+  digests.send(digest, from.port, from.address).catch(() => undefined); // the prober counts what does not come back
+});
 process.on('disconnect', () => process.exit(0));
 process.on('message', (message) => void answer(message as WorkerRequest)); // as: only the lab writes to this channel
 reply({ ready: true });
