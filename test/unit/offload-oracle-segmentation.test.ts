@@ -6,7 +6,6 @@ import { test } from 'node:test';
 import { IP_PROTOCOL_TCP } from '../../proto/ipv4-packet.ts';
 import {
   OTHER_PEER_MAC,
-  OTHER_PEER_POD,
   OTHER_PEER_SLOT,
   PEER_MAC,
   PEER_POD,
@@ -16,93 +15,14 @@ import {
   type SentTrain,
   overlayFrame,
 } from '../support/dataplane-rig.ts';
-import {
-  GSO_ECN,
-  GSO_NONE,
-  GSO_TCPV4,
-  GSO_UDP_L4,
-  NEEDS_CHECKSUM,
-  type Offload,
-  cut,
-  flowOf,
-} from '../support/naive-offload.ts';
+import { cut, flowOf } from '../support/naive-offload.ts';
 import { createEgressRig } from '../support/offload-rig.ts';
-import {
-  Chance,
-  MAX_PAYLOAD_BYTES,
-  buildPacket,
-  randomFields,
-  randomProtocol,
-  withPartialChecksum,
-  withZeroChecksum,
-} from '../support/random-packets.ts';
+import { Chance, buildPacket, randomFields } from '../support/random-packets.ts';
+import { bytesOf, randomRead } from '../support/random-reads.ts';
 import { testSeed } from '../support/random.ts';
 
 const CASES = Number(process.env['WEFT_OFFLOAD_CASES'] ?? 500_000);
 const OVERLAY_BYTES = 22;
-/** Largest packet that a datagram can carry. */
-const MAX_WHOLE_BYTES = 65_507 - OVERLAY_BYTES;
-
-interface Read {
-  readonly offload: Offload;
-  readonly packet: Uint8Array;
-}
-
-/** Mostly small, because that is where the edges are; now and then up to 64 KiB. */
-const payloadBytes = (chance: Chance): number =>
-  chance.is(0.002) ? 1 + chance.below(MAX_PAYLOAD_BYTES) : 1 + chance.below(chance.is(0.1) ? 4000 : 300);
-
-function randomRead(chance: Chance): Read {
-  const protocol = randomProtocol(chance);
-  const payload = chance.bytes(payloadBytes(chance));
-  const packet = buildPacket({
-    ...randomFields(chance, protocol),
-    source: SELF_POD + chance.below(3),
-    destination: (chance.is(0.8) ? PEER_POD : OTHER_PEER_POD) + chance.below(3),
-    payload,
-  });
-  const checksumStart = (packet[0]! & 0x0f) * 4; // !: not empty
-  const headerLength = packet.length - payload.length;
-  const checksumOffset = protocol === IP_PROTOCOL_TCP ? 16 : 6;
-  const partial = { flags: NEEDS_CHECKSUM, checksumStart, checksumOffset, headerLength };
-  if (chance.is(0.15) && packet.length <= MAX_WHOLE_BYTES) {
-    const whole = { gsoType: GSO_NONE, gsoSize: 0 };
-    if (chance.is(0.1) && payload.length > 2) withZeroChecksum(packet);
-    return chance.is(0.5)
-      ? { offload: { ...partial, ...whole }, packet: withPartialChecksum(packet) }
-      : { offload: { ...partial, ...whole, flags: 0 }, packet };
-  }
-  const gsoSize = randomGsoSize(chance, payload.length);
-  if (protocol === IP_PROTOCOL_TCP) {
-    const gsoType = GSO_TCPV4 | (chance.is(0.5) ? GSO_ECN : 0);
-    return { offload: { ...partial, gsoType, gsoSize }, packet: withPartialChecksum(packet) };
-  }
-  if (chance.is(0.9)) {
-    return { offload: { ...partial, gsoType: GSO_UDP_L4, gsoSize }, packet: withPartialChecksum(packet) };
-  }
-  if (chance.is(0.5)) packet.fill(0, checksumStart + 6, checksumStart + 8); // without a checksum
-  return { offload: { ...partial, gsoType: GSO_UDP_L4, gsoSize, flags: 0 }, packet };
-}
-
-/** Two to a few segments, now and then many, and sizes that divide the payload. */
-function randomGsoSize(chance: Chance, bytes: number): number {
-  const segments = 1 + chance.below(chance.is(0.01) ? 200 : 5);
-  const size = Math.max(1, Math.floor(bytes / segments) + (chance.is(0.3) ? 0 : chance.below(3)));
-  return Math.min(size, 60_000);
-}
-
-function bytesOf({ offload, packet }: Read): Uint8Array {
-  const bytes = new Uint8Array(10 + packet.length);
-  const view = new DataView(bytes.buffer);
-  bytes[0] = offload.flags;
-  bytes[1] = offload.gsoType;
-  view.setUint16(2, offload.headerLength, true);
-  view.setUint16(4, offload.gsoSize, true);
-  view.setUint16(6, offload.checksumStart, true);
-  view.setUint16(8, offload.checksumOffset, true);
-  bytes.set(packet, 10);
-  return bytes;
-}
 
 const OVERLAYS = new Map(
   [[PEER_SLOT, PEER_MAC] as const, [OTHER_PEER_SLOT, OTHER_PEER_MAC] as const].map(([slot, mac]) => [

@@ -33,7 +33,7 @@ export interface Endpoint {
   readonly startProbe: (target: string, options?: { perSecond?: number; bytes?: number }) => Promise<Probe>;
   readonly udpEcho: (target: string, sizes: readonly number[]) => Promise<readonly UdpAnswer[]>;
   readonly tcpEcho: (target: string, bytes?: number) => Promise<number>;
-  readonly transfer: (target: string, bytes: number) => Promise<Transfer>;
+  readonly transfer: (target: string, bytes: number, options?: { boundMs: number }) => Promise<Transfer>;
   readonly tcpRoundTrips: (target: string, count: number) => Promise<{ p50: number; p99: number }>;
   readonly sweepEdge: (sweep: EdgeSweep) => Promise<readonly EdgeAnswer[]>;
   readonly sendRaw: (
@@ -64,7 +64,8 @@ export async function openEndpoint(place: Place): Promise<Endpoint> {
     },
     udpEcho: (target, sizes) => call('udpEcho', { target, sizes, boundMs: BOUND_MS }),
     tcpEcho: (target, bytes = 1000) => call('tcpEcho', { target, bytes, boundMs: BOUND_MS }),
-    transfer: (target, bytes) => call('transfer', { target, bytes, boundMs: 60_000 }),
+    transfer: (target, bytes, { boundMs } = { boundMs: 60_000 }) =>
+      call('transfer', { target, bytes, boundMs }),
     tcpRoundTrips: (target, count) => call('tcpRoundTrips', { target, count, boundMs: 60_000 }),
     sweepEdge: (sweep) => call('sweepEdge', sweep),
     sendRaw: async (to, datagrams) => {
