@@ -61,7 +61,7 @@ function createRig(slots: FrameSlots, memory: ReturnType<typeof testMemory>) {
   const check = (): void => {
     for (let write = 0; write < batch.writes; write++) {
       checkWrite(write);
-      const packets = batch.packets[write] ?? 0;
+      const packets = batch.packetsOf(write);
       tally.written += packets;
       tally.merged += packets - 1;
     }
@@ -89,8 +89,7 @@ function createRig(slots: FrameSlots, memory: ReturnType<typeof testMemory>) {
       'headers lie in memory of the batch',
     );
     let bytes = headerBytes - 10;
-    for (let piece = 1; piece < batch.iovecs[write]!; piece++) {
-      // !: begun
+    for (let piece = 1; piece < batch.iovecCountOf(write); piece++) {
       const offset = view.getUint32(iovecs + piece * 16, true);
       const length = view.getUint32(iovecs + piece * 16 + 8, true);
       assert.ok(slots.holds(offset, length), 'pieces lie in the receive buffers');
@@ -98,7 +97,7 @@ function createRig(slots: FrameSlots, memory: ReturnType<typeof testMemory>) {
     }
     const ip = headerBytes > 10 ? header + 10 : view.getUint32(iovecs + 16, true);
     assert.equal(view.getUint16(ip + 2), bytes, 'the total length is that of the pieces');
-    const owner = batch.rows[write] === 2 + PEER_SLOT ? PEER_POD : OTHER_PEER_POD;
+    const owner = batch.rowOf(write) === 2 + PEER_SLOT ? PEER_POD : OTHER_PEER_POD;
     assert.equal(view.getUint32(ip + 12) >>> BLOCK_BITS, owner >>> BLOCK_BITS, 'the sender owns the source');
     assert.equal(view.getUint32(ip + 16) >>> BLOCK_BITS, SELF_POD >>> BLOCK_BITS, 'the destination is local');
   }
