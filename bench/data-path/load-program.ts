@@ -61,6 +61,10 @@ export interface KneeOptions {
 export const findKnee = (side: Side, { bytes, seconds, from }: KneeOptions): Promise<KneeAnswer> =>
   run(side, 'knee', [bytes, seconds, from]);
 
+/** `from` is the rate. */
+export const sendAtRate = (side: Side, { bytes, seconds, from }: KneeOptions): Promise<KneeAnswer> =>
+  run(side, 'rate', [bytes, seconds, from]);
+
 export const measureRoundTrips = (side: Side, seconds: number): Promise<RoundTripAnswer> =>
   run(side, 'round-trip', [seconds]);
 

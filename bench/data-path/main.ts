@@ -1,21 +1,27 @@
 // `npm run bench`: the data path's benchmark. Builds every side (side.ts), measures them in turns (measures.ts), prints medians and the
 // ratios that Weft is held to (goals.ts); asserts nothing. Whoever runs it must be alone on the machine. `-- --help` lists the flags.
 import { existsSync, writeFileSync } from 'node:fs';
+import { constants, setPriority } from 'node:os';
 import process from 'node:process';
 
 import { enterEnclosure, isEnclosed } from '../../test/lab/enclosure.ts';
 import { type Lab, withLab } from '../../test/lab/lab.ts';
+import { busyShare } from './accounting.ts';
 import { WIREGUARD_PROGRAM, buildWireguard, compile } from './compiled.ts';
 import { startServer } from './load-program.ts';
 import { formatMachine, readMachineFacts } from './machine.ts';
 import { MEASURES } from './measures.ts';
 import { type BenchOptions, HELP, parseOptions } from './options.ts';
-import { formatFigures, formatLimits, formatRatios } from './report.ts';
+import { drawPlot } from './plot.ts';
+import { profile } from './profile.ts';
+import { formatFigures, formatLimits, formatRatios, formatWires } from './report.ts';
 import { type Results, createResults } from './results.ts';
 import type { Side, SideName } from './side.ts';
 import { makeWeft } from './weft-side.ts';
-import { steerReceiving } from './wire.ts';
+import { lookAtWires, setWire, steerReceiving } from './wire.ts';
 import { makeLimit, makeNone, makeVxlan, makeWireguard } from './yardsticks.ts';
+
+const MOST_BUSY = 0.03;
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
@@ -54,10 +60,13 @@ async function measureAll(sides: readonly Side[], options: BenchOptions): Promis
     measures,
     sides.map(({ name }) => name),
   );
+  const wires = new Set(measures.filter(({ name }) => name.startsWith('tcp')).map(({ wire }) => wire));
+  say(formatWires(await lookAtWires(sides, [...wires])));
   for (let round = 0; round < options.rounds; round += 1) {
     for (const measure of measures) {
       // Every other round the other way round: no side always comes after the same one.
       for (const side of round % 2 === 0 ? sides : sides.toReversed()) {
+        await setWire(side, measure.wire);
         const before = results.samples(side.name, measure.name);
         results.add(side.name, measure.name, await measure.take(side, { seconds: options.seconds, before }));
       }
@@ -69,12 +78,20 @@ async function measureAll(sides: readonly Side[], options: BenchOptions): Promis
 
 async function run(options: BenchOptions): Promise<void> {
   const machine = await readMachineFacts();
-  say(formatMachine(machine));
+  const caption = formatMachine(machine);
+  say(caption);
+  await warnOfOthers();
+  if (options.urgent) setPriority(constants.priority.PRIORITY_HIGHEST); // what is started from here on inherits it
   await compile();
+  if (options.profile) {
+    await profile(options.crowd, say);
+    return;
+  }
   const results = await withSides(options, (sides) => measureAll(sides, options));
   say(`\n${formatFigures(results)}`);
   say(formatRatios(results));
   say(formatLimits(results));
+  if (options.svg !== undefined) writeFileSync(options.svg, drawPlot(results, caption));
   if (options.json !== undefined) {
     const samples = Object.fromEntries(
       results.measures.map(({ name }) => [
@@ -84,6 +101,14 @@ async function run(options: BenchOptions): Promise<void> {
     );
     writeFileSync(options.json, `${JSON.stringify({ machine, options, samples }, undefined, 2)}\n`);
   }
+}
+
+async function warnOfOthers(): Promise<void> {
+  const share = await busyShare();
+  if (share < MOST_BUSY) return;
+  say(
+    `The processors were ${(share * 100).toFixed(0)} % busy before the start: figures are worth little beside others' work`,
+  );
 }
 
 /** Without Go there is no wireguard-go, and the rest is measured all the same. */

@@ -1,4 +1,6 @@
 // What is measured on each side: a measure is one run of the load and gives some figures. `--only` names measures.
+import { setTimeout as pause } from 'node:timers/promises';
+
 import { type Cost, memoryOf, startAccount } from './accounting.ts';
 import {
   type StreamAnswer,
@@ -8,7 +10,7 @@ import {
   runStreams,
 } from './load-program.ts';
 import type { Side } from './side.ts';
-import { type Wire, setWire } from './wire.ts';
+import type { Wire } from './wire.ts';
 
 export interface Figure {
   readonly key: string;
@@ -16,7 +18,13 @@ export interface Figure {
   readonly unit: string;
   readonly digits: number;
   readonly better: 'more' | 'less';
+  /** Nobody asks for its ratio. */
+  readonly alone?: true;
 }
+
+/** Also of a figure whose own title, indented, is only a part of it. */
+export const fullTitle = ({ figures }: Measure, { title }: Figure): string =>
+  title.startsWith(' ') ? `${figures[0]?.title ?? ''}:${title.slice(1)}` : title;
 
 /** Values by the figures' keys. */
 export type Sample = Readonly<Record<string, number>>;
@@ -24,6 +32,8 @@ export type Sample = Readonly<Record<string, number>>;
 export interface Measure {
   readonly name: string;
   readonly figures: readonly Figure[];
+  /** What it is taken on. */
+  readonly wire: Wire;
   /** `before`: samples of the same side from earlier rounds. */
   readonly take: (side: Side, options: { seconds: number; before: readonly Sample[] }) => Promise<Sample>;
 }
@@ -35,6 +45,7 @@ const PAIR_SECONDS = 1.2;
 
 const more = { better: 'more' } as const;
 const less = { better: 'less' } as const;
+const alone = true;
 
 export const MEASURES: readonly Measure[] = [
   tcp({ name: 'tcp1', title: 'TCP, 1 stream', streams: 1, wire: 'super' }),
@@ -45,20 +56,20 @@ export const MEASURES: readonly Measure[] = [
   udp({ name: 'udp1400', bytes: 1400, from: 80_000 }),
   {
     name: 'rtt',
+    wire: 'super',
     figures: roundTripFigures('rtt', 'Round trip, idle'),
     take: async (side, { seconds }) => {
-      await setWire(side, 'super');
       const { p50, p99, p999, lost } = await measureRoundTrips(side, seconds);
       return { 'rtt.p50': p50, 'rtt.p99': p99, 'rtt.p999': p999, 'rtt.lost': lost };
     },
   },
   {
     name: 'rtt-load',
+    wire: 'super',
     figures: roundTripFigures('rtt-load', 'Round trip beside a TCP stream'),
     take: async (side, { seconds }) => {
-      await setWire(side, 'super');
       const load = runStreams(side, { streams: 1, seconds: seconds + PAIR_SECONDS });
-      await new Promise((resolve) => setTimeout(resolve, LOAD_AHEAD_MS));
+      await pause(LOAD_AHEAD_MS);
       const { p50, p99, p999, lost } = await measureRoundTrips(side, seconds);
       await load;
       return { 'rtt-load.p50': p50, 'rtt-load.p99': p99, 'rtt-load.p999': p999, 'rtt-load.lost': lost };
@@ -66,9 +77,9 @@ export const MEASURES: readonly Measure[] = [
   },
   {
     name: 'connect',
+    wire: 'super',
     figures: [{ key: 'connect', title: 'Short TCP connections', unit: '1/s', digits: 0, ...more }],
     take: async (side, { seconds }) => {
-      await setWire(side, 'super');
       const { perSecond, failed } = await countConnections(side, {
         processes: CONNECTING_PROCESSES,
         seconds,
@@ -77,22 +88,52 @@ export const MEASURES: readonly Measure[] = [
     },
   },
   {
-    name: 'memory',
+    name: 'idle',
+    wire: 'super',
     figures: [
-      { key: 'memory.idle', title: 'Memory (PSS) of a node, idle', unit: 'MB', digits: 1, ...less },
-      { key: 'memory.load', title: 'Memory (PSS) of a node, 8 TCP streams', unit: 'MB', digits: 1, ...less },
+      {
+        key: 'idle',
+        title: 'Idle node: processor time of its programs',
+        unit: '% of a core',
+        digits: 2,
+        ...less,
+        alone,
+      },
+      { key: 'idle.memory', title: '  memory (PSS)', unit: 'MB', digits: 1, ...less, alone },
     ],
     take: async (side, { seconds }) => {
-      await setWire(side, 'super');
-      const idle = memoryOfNode(side);
+      const costs = side.programs().map((programs) => startAccount(programs));
+      await pause(seconds * 1000);
+      const busiest = Math.max(...costs.map((costSince) => costSince().programSeconds));
+      return ofPrograms(side, { idle: (busiest / seconds) * 100, 'idle.memory': memoryOfNode(side) });
+    },
+  },
+  {
+    name: 'memory',
+    wire: 'super',
+    figures: [
+      {
+        key: 'memory',
+        title: 'Memory (PSS) of a node, 8 TCP streams',
+        unit: 'MB',
+        digits: 1,
+        ...less,
+        alone,
+      },
+    ],
+    take: async (side, { seconds }) => {
       const load = runStreams(side, { streams: 8, seconds });
-      await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-      const loaded = memoryOfNode(side);
+      await pause(seconds * 1000);
+      const memory = memoryOfNode(side);
       await load;
-      return { 'memory.idle': idle, 'memory.load': loaded };
+      return ofPrograms(side, { memory });
     },
   },
 ];
+
+/** Nothing to tell where the kernel carries. */
+const ofPrograms = (side: Side, sample: Sample): Sample =>
+  side.programs().flat().length === 0 ? {} : sample;
 
 /** Of the node that has more. */
 const memoryOfNode = (side: Side): number => Math.max(...side.programs().map(memoryOf));
@@ -101,6 +142,7 @@ function tcp(options: { name: string; title: string; streams: number; wire: Wire
   const { name, title, streams, wire } = options;
   return {
     name,
+    wire,
     figures: [
       { key: name, title, unit: 'Gbit/s', digits: 2, ...more },
       {
@@ -113,32 +155,49 @@ function tcp(options: { name: string; title: string; streams: number; wire: Wire
       { key: `${name}.busy`, title: '  busy time of both cores', unit: 's/GB', digits: 3, ...less },
     ],
     take: async (side, { seconds }) => {
-      await setWire(side, wire);
       const costSince = startAccount(side.programs().flat());
       const answer = await runStreams(side, { streams, seconds });
-      return { [name]: answer.gbps, ...costs(name, answer, costSince()) };
+      return { [name]: answer.gbps, ...costs(side, name, { answer, cost: costSince() }) };
     },
   };
 }
 
-const costs = (name: string, { bytes }: StreamAnswer, cost: Cost): Sample => ({
-  [`${name}.cpu`]: (cost.programSeconds / bytes) * 1e9,
-  [`${name}.busy`]: (cost.busySeconds / bytes) * 1e9,
-  [`${name}.stolen`]: cost.stolenSeconds,
-});
+function costs(
+  side: Side,
+  name: string,
+  { answer: { bytes }, cost }: { answer: StreamAnswer; cost: Cost },
+): Sample {
+  return {
+    ...ofPrograms(side, { [`${name}.cpu`]: (cost.programSeconds / bytes) * 1e9 }),
+    [`${name}.busy`]: (cost.busySeconds / bytes) * 1e9,
+    [`${name}.others`]: cost.othersSeconds,
+  };
+}
 
 function udp({ name, bytes, from }: { name: string; bytes: number; from: number }): Measure {
   return {
     name,
+    wire: 'super',
     figures: [
       { key: name, title: `UDP, ${bytes} B, at most 1 % loss`, unit: 'packets/s', digits: 0, ...more },
-      { key: `${name}.offered`, title: '  offered at that rate', unit: 'packets/s', digits: 0, ...more },
+      {
+        key: `${name}.offered`,
+        title: '  offered at that rate',
+        unit: 'packets/s',
+        digits: 0,
+        ...more,
+        alone,
+      },
+      { key: `${name}.loss`, title: '  lost at that rate', unit: '%', digits: 2, ...less, alone },
     ],
     take: async (side, { seconds, before }) => {
-      await setWire(side, 'super');
       const earlier = before.at(-1)?.[name];
       const answer = await findKnee(side, { bytes, seconds: seconds * TRIAL_SHARE, from: earlier ?? from });
-      return { [name]: answer.delivered, [`${name}.offered`]: answer.offered, [`${name}.loss`]: answer.loss };
+      return {
+        [name]: answer.delivered,
+        [`${name}.offered`]: answer.offered,
+        [`${name}.loss`]: answer.loss * 100,
+      };
     },
   };
 }

@@ -14,6 +14,7 @@ export interface BenchOptions {
   readonly json: string | undefined;
   readonly svg: string | undefined;
   readonly profile: boolean;
+  readonly urgent: boolean;
   readonly steered: boolean;
 }
 
@@ -38,6 +39,7 @@ idle cores and nothing else running; wireguard-go needs Go, and is left out with
   --json FILE     all samples and the facts of the machine
   --svg FILE      a plot
   --profile       instead: where the time goes, of Weft alone under one TCP stream and under UDP of 64 B
+  --urgent        everything at the highest priority (nice -19), where the machine is shared with others
   --help          this text
 `;
 
@@ -55,6 +57,7 @@ export function parseOptions(argv: readonly string[]): ParsedOptions {
         json: { type: 'string' },
         svg: { type: 'string' },
         profile: { type: 'boolean', default: false },
+        urgent: { type: 'boolean', default: false },
         steered: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
@@ -70,6 +73,7 @@ export function parseOptions(argv: readonly string[]): ParsedOptions {
         json: values.json,
         svg: values.svg,
         profile: values.profile,
+        urgent: values.urgent,
         steered: values.steered,
       },
     };

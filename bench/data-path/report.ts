@@ -1,9 +1,12 @@
 // The run's tables: medians with their spread for every side, then Weft's ratios beside what it is held to.
 import { formatTable } from '../figures.ts';
-import { COMPARISONS, type Goal, LIMITS, judge } from './goals.ts';
-import type { Figure } from './measures.ts';
+import { COMPARISONS, type Comparison, type Goal, LIMITS, judge } from './goals.ts';
+import { type Figure, fullTitle } from './measures.ts';
 import type { Results, Spread } from './results.ts';
 import { SIDE_TITLES } from './side.ts';
+import type { Wire, WireLook } from './wire.ts';
+
+const WIRE_TITLES: Readonly<Record<Wire, string>> = { super: 'super-frames', mtu: 'MTU-sized frames' };
 
 const NOTHING = '–';
 
@@ -15,10 +18,11 @@ const spreadText = (spread: Spread | undefined, digits: number): string =>
     : `${spread.median.toFixed(digits)} (${spread.least.toFixed(digits)}–${spread.most.toFixed(digits)})`;
 
 export function formatFigures(results: Results): string {
-  const rows = figuresOf(results).map((figure) => [
-    `${figure.title}, ${figure.unit}`,
-    ...results.sides.map((side) => spreadText(results.figure(side, figure), figure.digits)),
-  ]);
+  const rows = figuresOf(results).map((figure) =>
+    [`${figure.title}, ${figure.unit}`].concat(
+      results.sides.map((side) => spreadText(results.figure(side, figure), figure.digits)),
+    ),
+  );
   return formatTable([['median (least–most)', ...results.sides.map((side) => SIDE_TITLES[side])], ...rows]);
 }
 
@@ -27,33 +31,49 @@ export function formatRatios(results: Results): string {
     [of, to].every((side) => results.sides.includes(side)),
   );
   if (comparisons.length === 0) return '';
-  const heads = comparisons.flatMap(({ of, to, goals }) => [
-    `${SIDE_TITLES[of]} ÷ ${SIDE_TITLES[to]}`,
-    ...(goals.length === 0 ? [] : ['must', 'aim', '']),
-  ]);
-  const rows = figuresOf(results).map((figure) => [
-    figure.title,
-    ...comparisons.flatMap(({ of, to, goals }) => {
-      const ratio = results.ratio(figure, of, to);
-      const cell = spreadText(ratio, 2);
-      if (goals.length === 0) return [cell];
-      const goal = goals.find(({ key }) => key === figure.key);
-      return [cell, ...goalCells(ratio, goal, figure)];
-    }),
-  ]);
+  const heads = comparisons.flatMap(({ of, to, goals }) => {
+    const title = `${SIDE_TITLES[of]} ÷ ${SIDE_TITLES[to]}`;
+    return goals.length === 0 ? [title] : [title, 'must', 'aim', ''];
+  });
+  const rows = figuresOf(results)
+    .filter(({ alone }) => alone !== true)
+    .map((figure) => [figure.title].concat(comparisons.flatMap((each) => ratioCells(results, figure, each))));
   return formatTable([['ratio, median (least–most)', ...heads], ...rows]);
 }
 
+function ratioCells(results: Results, figure: Figure, { of, to, goals }: Comparison): readonly string[] {
+  const ratio = results.ratio(figure, of, to);
+  const cell = [spreadText(ratio, 2)];
+  if (goals.length === 0) return cell;
+  const goal = goals.find(({ key }) => key === figure.key);
+  return cell.concat(goalCells(ratio, goal, figure));
+}
+
+/** Also the run that lets every side warm up. */
+export const formatWires = (looks: readonly WireLook[]): string =>
+  looks
+    .map(
+      ({ side, wire, largest }) =>
+        `${SIDE_TITLES[side]}, ${WIRE_TITLES[wire]}: IP packets of up to ${largest} B crossed`,
+    )
+    .join('\n');
+
 /** What Weft is held to by itself. */
 export function formatLimits(results: Results): string {
-  const rows = figuresOf(results).flatMap((figure) => {
-    const limit = LIMITS.find(({ key }) => key === figure.key);
-    const value = results.figure('weft', figure);
-    if (limit === undefined || value === undefined) return [];
-    const [must = '', , verdict = ''] = goalCells(value, limit, figure);
-    return [[`${figure.title}, ${figure.unit}`, value.median.toFixed(figure.digits), must, verdict]];
-  });
-  return rows.length === 0 ? '' : formatTable([['Weft', 'median', 'must', ''], ...rows]);
+  const rows = results.measures.flatMap((measure) =>
+    measure.figures.flatMap((figure) => {
+      const limit = LIMITS.find(({ key }) => key === figure.key);
+      const value = results.figure('weft', figure);
+      if (limit === undefined || value === undefined) return [];
+      const [must = '', , verdict = ''] = goalCells(value, limit, figure);
+      return [
+        [`${fullTitle(measure, figure)}, ${figure.unit}`, spreadText(value, figure.digits), must, verdict],
+      ];
+    }),
+  );
+  return rows.length === 0
+    ? ''
+    : formatTable([['Weft by itself', 'median (least–most)', 'must', ''], ...rows]);
 }
 
 function goalCells(value: Spread | undefined, goal: Goal | undefined, { better }: Figure): readonly string[] {

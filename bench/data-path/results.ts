@@ -15,7 +15,7 @@ export interface Results {
   readonly add: (side: SideName, measure: string, sample: Sample) => void;
   /** In the order of rounds. */
   readonly samples: (side: SideName, measure: string) => readonly Sample[];
-  /** Undefined where there is nothing to tell: no sample, or programs that there are none of. */
+  /** Undefined where there is nothing to tell: no sample, or the kernel carries and the figure is of programs. */
   readonly figure: (side: SideName, figure: Figure) => Spread | undefined;
   readonly ratio: (figure: Figure, of: SideName, to: SideName) => Spread | undefined;
 }
@@ -44,7 +44,7 @@ export function createResults(measures: readonly Measure[], sides: readonly Side
 }
 
 function spreadOf(values: readonly number[]): Spread | undefined {
-  const real = values.filter((value) => Number.isFinite(value) && value > 0);
+  const real = values.filter((value) => Number.isFinite(value));
   if (real.length === 0) return undefined;
   const sorted = real.toSorted((a, b) => a - b);
   const middle = sorted.length / 2;

@@ -2,7 +2,8 @@
 // before the wire as in front of a network card without segmentation. And a look at what really arrives.
 import { runCommand, runScript, tryCommand } from '../../test/lab/command.ts';
 import type { NodeNamespace } from '../../test/lab/node-namespace.ts';
-import type { Side } from './side.ts';
+import { runStreams } from './load-program.ts';
+import type { Side, SideName } from './side.ts';
 
 export type Wire = 'super' | 'mtu';
 
@@ -34,10 +35,35 @@ export async function largestPacket(
   { nodes: [, second] }: Side,
   act: () => Promise<unknown>,
 ): Promise<number> {
-  const dump = `timeout ${LOOK_SECONDS} tcpdump -i eth0 -nn -e -Q in -c ${LOOKED_AT} ip 2>/dev/null`;
+  const dump = `timeout ${LOOK_SECONDS} tcpdump -l -i eth0 -nn -e -Q in -c ${LOOKED_AT} 'udp or tcp' 2>/dev/null`;
   const [looked] = await Promise.all([tryCommand(second.place, ['sh', '-c', dump]), act()]);
   const lengths = [...looked.stdout.matchAll(/ length (\d+): /g)].map(([, length]) => Number(length));
   return Math.max(0, ...lengths) - ETHERNET_BYTES;
+}
+
+export interface WireLook {
+  readonly side: SideName;
+  readonly wire: Wire;
+  /** Bytes of the largest IP packet. */
+  readonly largest: number;
+}
+
+/** That the wires are what they are called: a TCP stream on each. */
+export async function lookAtWires(
+  sides: readonly Side[],
+  wanted: readonly Wire[],
+): Promise<readonly WireLook[]> {
+  const looks: WireLook[] = [];
+  for (const side of sides) {
+    for (const wire of wanted) {
+      await setWire(side, wire);
+      const largest = await largestPacket(side, () =>
+        runStreams(side, { streams: 1, seconds: LOOK_SECONDS / 4 }),
+      );
+      looks.push({ side: side.name, wire, largest });
+    }
+  }
+  return looks;
 }
 
 /** Receive work of each node on its own core, as its network card's interrupts would have it; without, the sender's core does it. */

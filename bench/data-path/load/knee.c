@@ -1,5 +1,6 @@
 // UDP at a paced rate: searches the highest rate that arrives with at most 1 % loss. A rate that fails is tried once more, since one
-// pause of the machine is no property of the path; each step halves the distance, as a ratio, between what passed and what failed.
+// pause of the machine is no property of the path; each step halves the distance, as a ratio, between what passed and what failed. Or one
+// rate, for as long as is asked.
 #include "load.h"
 
 #include <stdio.h>
@@ -89,10 +90,21 @@ static struct trial *try_once(const struct search *search, double rate) {
   return trial;
 }
 
+/** Little is lost, and the pod's own program could send that fast. */
+static int is_passed(const struct trial *trial) {
+  return trial->loss <= MOST_LOSS && trial->offered >= trial->asked * LEAST_REACHED;
+}
+
 static struct trial *try_rate(const struct search *search, double rate) {
   struct trial *trial = try_once(search, rate);
-  int is_good = trial->loss <= MOST_LOSS;
-  return is_good || trial_count == MOST_TRIALS ? trial : try_once(search, rate);
+  return is_passed(trial) || trial_count == MOST_TRIALS ? trial : try_once(search, rate);
+}
+
+/** Between two rates, the same distance from both as a ratio. */
+static double between(double low, double high) {
+  double rate = low;
+  while (rate * rate < low * high) rate *= 1.002;
+  return rate;
 }
 
 static struct trial find(const struct search *search, double rate) {
@@ -101,18 +113,12 @@ static struct trial find(const struct search *search, double rate) {
   struct trial best = {0};
   while (trial_count < MOST_TRIALS && (passed == 0 || failed == 0 || failed / passed > LAST_STEP)) {
     struct trial *trial = try_rate(search, rate);
-    int is_good = trial->loss <= MOST_LOSS;
-    if (is_good && trial->delivered > best.delivered) best = *trial;
-    if (is_good) passed = rate;
+    if (trial->loss <= MOST_LOSS && trial->delivered > best.delivered) best = *trial;
+    if (is_passed(trial)) passed = rate;
     else failed = rate;
-    if (is_good && trial->offered < rate * LEAST_REACHED) break;  // the sender is the limit
     if (failed == 0) rate = passed * FIRST_STEP;
     else if (passed == 0) rate = failed / FIRST_STEP;
-    else {
-      double low = passed;
-      double high = failed;
-      for (rate = low; rate * rate < low * high; rate *= 1.002) continue;
-    }
+    else rate = between(passed, failed);
   }
   return best;
 }
@@ -121,7 +127,7 @@ static void print_trial(const struct trial *trial) {
   printf("\"offered\":%.0f,\"delivered\":%.0f,\"loss\":%.5f", trial->offered, trial->delivered, trial->loss);
 }
 
-void find_knee(const char *address, int port, char **words) {
+static struct search open_search(const char *address, int port, char **words) {
   struct search search = {.udp = connect_to(address, port, SOCK_DGRAM),
                           .control = connect_to(address, port, SOCK_STREAM),
                           .bytes = (size_t)atoi(words[0]),
@@ -130,6 +136,11 @@ void find_knee(const char *address, int port, char **words) {
   check(search.bytes >= 1 && search.bytes <= MOST_BYTES ? 0 : -1, "send datagrams of so many bytes");
   check(setsockopt(search.udp, SOL_SOCKET, SO_SNDBUFFORCE, &queue_bytes, sizeof queue_bytes), "size the queue");
   check(prctl(PR_SET_TIMERSLACK, 1), "sleep exactly");
+  return search;
+}
+
+void find_knee(const char *address, int port, char **words) {
+  struct search search = open_search(address, port, words);
   struct trial best = find(&search, atof(words[2]));
   printf("{");
   print_trial(&best);
@@ -140,4 +151,11 @@ void find_knee(const char *address, int port, char **words) {
     printf("}");
   }
   printf("]}\n");
+}
+
+void send_at_rate(const char *address, int port, char **words) {
+  struct search search = open_search(address, port, words);
+  printf("{");
+  print_trial(try_once(&search, atof(words[2])));
+  printf("}\n");
 }

@@ -26,6 +26,7 @@ struct received ask(int control);
 void serve(int port);
 void run_streams(const char *address, int port, char **words);
 void find_knee(const char *address, int port, char **words);
+void send_at_rate(const char *address, int port, char **words);
 void measure_round_trips(const char *address, int port, char **words);
 void count_connections(const char *address, int port, char **words);
 

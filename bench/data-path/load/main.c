@@ -15,6 +15,7 @@ static const char usage[] =
     "usage: load serve PORT\n"
     "       load stream ADDRESS PORT STREAMS SECONDS            bulk TCP\n"
     "       load knee ADDRESS PORT BYTES SECONDS PACKETS        UDP: the highest rate with at most 1 % loss, searched from PACKETS/s\n"
+    "       load rate ADDRESS PORT BYTES SECONDS PACKETS        UDP: at that rate\n"
     "       load round-trip ADDRESS PORT SECONDS                one byte to and fro by UDP\n"
     "       load connect ADDRESS PORT PROCESSES SECONDS         TCP: connect, one byte each way, close\n";
 
@@ -64,6 +65,7 @@ int main(int count, char **words) {
   } commands[] = {
       {"stream", 6, run_streams},
       {"knee", 7, find_knee},
+      {"rate", 7, send_at_rate},
       {"round-trip", 5, measure_round_trips},
       {"connect", 6, count_connections},
   };
