@@ -1,6 +1,6 @@
 // The ratios that Weft is held to, and how one is met. A ratio is taken in each round, between two sides that were measured one after
 // the other, so that the machine's moods cancel; what counts is the median.
-import type { Figure } from './measures.ts';
+import type { Figure } from './figure.ts';
 import type { SideName } from './side.ts';
 
 export interface Goal {

@@ -9,28 +9,16 @@ import {
   measureRoundTrips,
   runStreams,
 } from './load-program.ts';
+import type { Figure } from './figure.ts';
 import type { Side } from './side.ts';
 import type { Wire } from './wire.ts';
-
-export interface Figure {
-  readonly key: string;
-  readonly title: string;
-  readonly unit: string;
-  readonly digits: number;
-  readonly better: 'more' | 'less';
-  /** Nobody asks for its ratio. */
-  readonly alone?: true;
-}
-
-/** Also of a figure whose own title, indented, is only a part of it. */
-export const fullTitle = ({ figures }: Measure, { title }: Figure): string =>
-  title.startsWith(' ') ? `${figures[0]?.title ?? ''}:${title.slice(1)}` : title;
 
 /** Values by the figures' keys. */
 export type Sample = Readonly<Record<string, number>>;
 
 export interface Measure {
   readonly name: string;
+  readonly title: string;
   readonly figures: readonly Figure[];
   /** What it is taken on. */
   readonly wire: Wire;
@@ -45,7 +33,9 @@ const PAIR_SECONDS = 1.2;
 
 const more = { better: 'more' } as const;
 const less = { better: 'less' } as const;
-const alone = true;
+/** Nobody asks for the ratio. */
+const alone = { use: 'alone' } as const;
+const detail = { use: 'detail' } as const;
 
 export const MEASURES: readonly Measure[] = [
   tcp({ name: 'tcp1', title: 'TCP, 1 stream', streams: 1, wire: 'super' }),
@@ -56,8 +46,9 @@ export const MEASURES: readonly Measure[] = [
   udp({ name: 'udp1400', bytes: 1400, from: 80_000 }),
   {
     name: 'rtt',
+    title: 'Round trip, idle',
     wire: 'super',
-    figures: roundTripFigures('rtt', 'Round trip, idle'),
+    figures: roundTripFigures('rtt'),
     take: async (side, { seconds }) => {
       const { p50, p99, p999, lost } = await measureRoundTrips(side, seconds);
       return { 'rtt.p50': p50, 'rtt.p99': p99, 'rtt.p999': p999, 'rtt.lost': lost };
@@ -65,8 +56,9 @@ export const MEASURES: readonly Measure[] = [
   },
   {
     name: 'rtt-load',
+    title: 'Round trip beside a TCP stream',
     wire: 'super',
-    figures: roundTripFigures('rtt-load', 'Round trip beside a TCP stream'),
+    figures: roundTripFigures('rtt-load'),
     take: async (side, { seconds }) => {
       const load = runStreams(side, { streams: 1, seconds: seconds + PAIR_SECONDS });
       await pause(LOAD_AHEAD_MS);
@@ -77,8 +69,9 @@ export const MEASURES: readonly Measure[] = [
   },
   {
     name: 'connect',
+    title: 'Short TCP connections',
     wire: 'super',
-    figures: [{ key: 'connect', title: 'Short TCP connections', unit: '1/s', digits: 0, ...more }],
+    figures: [{ key: 'connect', part: '', unit: '1/s', digits: 0, ...more }],
     take: async (side, { seconds }) => {
       const { perSecond, failed } = await countConnections(side, {
         processes: CONNECTING_PROCESSES,
@@ -89,17 +82,18 @@ export const MEASURES: readonly Measure[] = [
   },
   {
     name: 'idle',
+    title: 'Idle node',
     wire: 'super',
     figures: [
       {
         key: 'idle',
-        title: 'Idle node: processor time of its programs',
+        part: 'processor time of its programs',
         unit: '% of a core',
         digits: 2,
         ...less,
-        alone,
+        ...alone,
       },
-      { key: 'idle.memory', title: '  memory (PSS)', unit: 'MB', digits: 1, ...less, alone },
+      { key: 'idle.memory', part: 'memory (PSS)', unit: 'MB', digits: 1, ...less, ...alone },
     ],
     take: async (side, { seconds }) => {
       const costs = side.programs().map((programs) => startAccount(programs));
@@ -110,15 +104,16 @@ export const MEASURES: readonly Measure[] = [
   },
   {
     name: 'memory',
+    title: 'Memory (PSS) of a node',
     wire: 'super',
     figures: [
       {
         key: 'memory',
-        title: 'Memory (PSS) of a node, 8 TCP streams',
+        part: '8 TCP streams',
         unit: 'MB',
         digits: 1,
         ...less,
-        alone,
+        ...alone,
       },
     ],
     take: async (side, { seconds }) => {
@@ -142,17 +137,18 @@ function tcp(options: { name: string; title: string; streams: number; wire: Wire
   const { name, title, streams, wire } = options;
   return {
     name,
+    title,
     wire,
     figures: [
-      { key: name, title, unit: 'Gbit/s', digits: 2, ...more },
+      { key: name, part: '', unit: 'Gbit/s', digits: 2, ...more },
       {
         key: `${name}.cpu`,
-        title: "  processor time of the overlay's programs",
+        part: "processor time of the overlay's programs",
         unit: 's/GB',
         digits: 3,
         ...less,
       },
-      { key: `${name}.busy`, title: '  busy time of both cores', unit: 's/GB', digits: 3, ...less },
+      { key: `${name}.busy`, part: 'busy time of both cores', unit: 's/GB', digits: 3, ...less },
     ],
     take: async (side, { seconds }) => {
       const costSince = startAccount(side.programs().flat());
@@ -175,20 +171,15 @@ function costs(
 }
 
 function udp({ name, bytes, from }: { name: string; bytes: number; from: number }): Measure {
+  const rate = { unit: 'packets/s', digits: 0, ...more };
   return {
     name,
+    title: `UDP, ${bytes} B, at most 1 % loss`,
     wire: 'super',
     figures: [
-      { key: name, title: `UDP, ${bytes} B, at most 1 % loss`, unit: 'packets/s', digits: 0, ...more },
-      {
-        key: `${name}.offered`,
-        title: '  offered at that rate',
-        unit: 'packets/s',
-        digits: 0,
-        ...more,
-        alone,
-      },
-      { key: `${name}.loss`, title: '  lost at that rate', unit: '%', digits: 2, ...less, alone },
+      { key: name, part: '', ...rate },
+      { key: `${name}.offered`, part: 'offered at that rate', ...rate, ...detail },
+      { key: `${name}.loss`, part: 'lost at that rate', unit: '%', digits: 2, ...less, ...detail },
     ],
     take: async (side, { seconds, before }) => {
       const earlier = before.at(-1)?.[name];
@@ -202,11 +193,11 @@ function udp({ name, bytes, from }: { name: string; bytes: number; from: number 
   };
 }
 
-function roundTripFigures(name: string, title: string): readonly Figure[] {
+function roundTripFigures(name: string): readonly Figure[] {
   const figure = { unit: 'µs', digits: 0, ...less };
   return [
-    { key: `${name}.p50`, title: `${title}, p50`, ...figure },
-    { key: `${name}.p99`, title: '  p99', ...figure },
-    { key: `${name}.p999`, title: '  p99.9', ...figure },
+    { key: `${name}.p50`, part: 'p50', ...figure },
+    { key: `${name}.p99`, part: 'p99', ...figure },
+    { key: `${name}.p999`, part: 'p99.9', ...figure },
   ];
 }

@@ -1,12 +1,12 @@
 // The plot: for each figure a panel with a bar for each side, its median, and the least and most of all rounds. A dashed mark shows what
 // Weft must reach, from the C loop's or wireguard-go's median. Plain SVG, written by hand.
 import { COMPARISONS, LIMITS } from './goals.ts';
-import { type Figure, fullTitle } from './measures.ts';
+import type { Figure } from './figure.ts';
 import type { Results, Spread } from './results.ts';
 import { SIDE_TITLES, type SideName } from './side.ts';
 
 const COLUMNS = 3;
-const PANEL = { width: 380, padding: 14, head: 34, bar: 15, step: 21, label: 88, value: 62 } as const;
+const PANEL = { width: 380, padding: 14, head: 36, bar: 15, step: 21, label: 88, value: 62 } as const;
 const TOP = 64;
 const COLORS: Readonly<Record<SideName, string>> = {
   weft: '#d1495b',
@@ -23,7 +23,7 @@ interface Bar {
 
 interface Panel {
   readonly figure: Figure;
-  /** Of the measure, where the figure's own is only a part of it. */
+  /** Of the measure. */
   readonly title: string;
   readonly bars: readonly Bar[];
   /** What Weft must reach, in the figure's unit. */
@@ -34,7 +34,7 @@ interface Panel {
 export function drawPlot(results: Results, caption: string): string {
   const panels = panelsOf(results);
   const height =
-    Math.max(0, ...panels.map(({ bars }) => bars.length)) * PANEL.step + PANEL.head + PANEL.padding;
+    Math.max(0, ...panels.map(({ bars }) => bars.length)) * PANEL.step + PANEL.head + 2 * PANEL.padding;
   const size = {
     width: COLUMNS * PANEL.width + PANEL.padding,
     height: TOP + Math.ceil(panels.length / COLUMNS) * height,
@@ -60,16 +60,15 @@ export function drawPlot(results: Results, caption: string): string {
 }
 
 function panelsOf(results: Results): readonly Panel[] {
-  return results.measures.flatMap((measure) =>
-    measure.figures.map((figure) => ({
-      figure,
-      title: fullTitle(measure, figure),
-      bars: results.sides.flatMap((side) => {
+  return results.measures.flatMap(({ title, figures }) =>
+    figures.flatMap((figure) => {
+      const bars = results.sides.flatMap((side) => {
         const value = results.figure(side, figure);
         return value === undefined ? [] : [{ side, value }];
-      }),
-      must: mustOf(results, figure),
-    })),
+      });
+      if (bars.length === 0 || figure.use === 'detail') return [];
+      return [{ figure, title, bars, must: mustOf(results, figure) }];
+    }),
   );
 }
 
@@ -87,7 +86,7 @@ function mustOf(results: Results, figure: Figure): number | undefined {
 
 function drawPanel({ figure, title, bars, must }: Panel): string {
   const room = PANEL.width - PANEL.label - PANEL.value - PANEL.padding;
-  const largest = Math.max(must ?? 0, ...bars.map(({ value }) => value.most));
+  const largest = Math.max(Number.MIN_VALUE, must ?? 0, ...bars.map(({ value }) => value.most));
   const scale = (value: number): number => PANEL.label + (value / largest) * room;
   const lines = bars.map(({ side, value }, index) => {
     const y = PANEL.head + index * PANEL.step;
@@ -99,15 +98,23 @@ function drawPanel({ figure, title, bars, must }: Panel): string {
       ...[value.least, value.most].map((end) =>
         lineBetween([scale(end), middle - 3], [scale(end), middle + 3], 'stroke="#111111"'),
       ),
-      textAt(scale(value.most) + 5, middle + 4, value.median.toFixed(figure.digits), ''),
+      textAt(
+        scale(Math.max(value.most, side === 'weft' ? (must ?? 0) : 0)) + 5,
+        middle + 4,
+        value.median.toFixed(figure.digits),
+        '',
+      ),
     ].join('\n');
   });
   const mark =
     must === undefined || !bars.some(({ side }) => side === 'weft') ? [] : [drawMust(bars, scale(must))];
-  const better = figure.better === 'more' ? '' : ' (less is better)';
-  return [textAt(0, 20, `${title}, ${figure.unit}${better}`, 'font-weight="bold"'), ...lines, ...mark].join(
-    '\n',
-  );
+  const note = [figure.part, figure.unit, figure.better === 'more' ? '' : 'less is better'];
+  return [
+    textAt(0, 12, title, 'font-weight="bold"'),
+    textAt(0, 27, note.filter((part) => part !== '').join(', '), 'fill="#555555"'),
+    ...lines,
+    ...mark,
+  ].join('\n');
 }
 
 function drawMust(bars: readonly Bar[], x: number): string {

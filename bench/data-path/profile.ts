@@ -16,7 +16,6 @@ const PROFILES = '/run/profiles';
 const PERF_DATA = `${PROFILES}/perf.data`;
 const SECONDS = 8;
 const AHEAD_MS = 700;
-const COUNT_SECONDS = 1;
 const PERF_SECONDS = 2;
 const MOST_LINES = 15;
 const PERF_LINES = 30;
@@ -75,8 +74,8 @@ const roleOf = ({ name }: LabNode): string =>
   `the data plane of ${name}, which ${name.endsWith('1') ? 'sends' : 'receives'}`;
 
 async function systemCalls(node: LabNode, pid: number): Promise<string> {
-  const counted = await countCalls(node.namespace.place, pid, COUNT_SECONDS);
-  return `System calls of ${roleOf(node)} (${counted.by}), ${counted.traffic}\n${formatTable(callTable(counted))}`;
+  const counted = await countCalls(node.namespace.place, pid);
+  return `System calls of ${roleOf(node)} in a second (${counted.by}) for ${counted.packets} packets or super-packets, ${counted.gigabytes.toFixed(3)} GB\n${formatTable(callTable(counted))}`;
 }
 
 function javaScript(node: LabNode, pid: number): string {

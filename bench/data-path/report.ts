@@ -1,7 +1,8 @@
 // The run's tables: medians with their spread for every side, then Weft's ratios beside what it is held to.
 import { formatTable } from '../figures.ts';
 import { COMPARISONS, type Comparison, type Goal, LIMITS, judge } from './goals.ts';
-import { type Figure, fullTitle } from './measures.ts';
+import { type Figure, fullTitle, rowTitle } from './figure.ts';
+import type { Measure } from './measures.ts';
 import type { Results, Spread } from './results.ts';
 import { SIDE_TITLES } from './side.ts';
 import type { Wire, WireLook } from './wire.ts';
@@ -10,7 +11,13 @@ const WIRE_TITLES: Readonly<Record<Wire, string>> = { super: 'super-frames', mtu
 
 const NOTHING = '–';
 
-const figuresOf = ({ measures }: Results): readonly Figure[] => measures.flatMap(({ figures }) => figures);
+interface Row {
+  readonly measure: Measure;
+  readonly figure: Figure;
+}
+
+const rowsOf = ({ measures }: Results): readonly Row[] =>
+  measures.flatMap((measure) => measure.figures.map((figure) => ({ measure, figure })));
 
 const spreadText = (spread: Spread | undefined, digits: number): string =>
   spread === undefined
@@ -18,8 +25,8 @@ const spreadText = (spread: Spread | undefined, digits: number): string =>
     : `${spread.median.toFixed(digits)} (${spread.least.toFixed(digits)}–${spread.most.toFixed(digits)})`;
 
 export function formatFigures(results: Results): string {
-  const rows = figuresOf(results).map((figure) =>
-    [`${figure.title}, ${figure.unit}`].concat(
+  const rows = rowsOf(results).map(({ measure, figure }) =>
+    [`${rowTitle(measure, figure)}, ${figure.unit}`].concat(
       results.sides.map((side) => spreadText(results.figure(side, figure), figure.digits)),
     ),
   );
@@ -35,9 +42,12 @@ export function formatRatios(results: Results): string {
     const title = `${SIDE_TITLES[of]} ÷ ${SIDE_TITLES[to]}`;
     return goals.length === 0 ? [title] : [title, 'must', 'aim', ''];
   });
-  const rows = figuresOf(results)
-    .filter(({ alone }) => alone !== true)
-    .map((figure) => [figure.title].concat(comparisons.flatMap((each) => ratioCells(results, figure, each))));
+  const rows = rowsOf(results)
+    .filter(({ figure }) => figure.use === undefined)
+    .map(({ measure, figure }) =>
+      [rowTitle(measure, figure)].concat(comparisons.flatMap((each) => ratioCells(results, figure, each))),
+    );
+  if (rows.length === 0) return '';
   return formatTable([['ratio, median (least–most)', ...heads], ...rows]);
 }
 
@@ -60,17 +70,14 @@ export const formatWires = (looks: readonly WireLook[]): string =>
 
 /** What Weft is held to by itself. */
 export function formatLimits(results: Results): string {
-  const rows = results.measures.flatMap((measure) =>
-    measure.figures.flatMap((figure) => {
-      const limit = LIMITS.find(({ key }) => key === figure.key);
-      const value = results.figure('weft', figure);
-      if (limit === undefined || value === undefined) return [];
-      const [must = '', , verdict = ''] = goalCells(value, limit, figure);
-      return [
-        [`${fullTitle(measure, figure)}, ${figure.unit}`, spreadText(value, figure.digits), must, verdict],
-      ];
-    }),
-  );
+  const rows = rowsOf(results).flatMap(({ measure, figure }) => {
+    const limit = LIMITS.find(({ key }) => key === figure.key);
+    const value = results.figure('weft', figure);
+    if (limit === undefined || value === undefined) return [];
+    const [must = '', , verdict = ''] = goalCells(value, limit, figure);
+    const title = `${fullTitle(measure, figure)}, ${figure.unit}`;
+    return [[title, spreadText(value, figure.digits), must, verdict]];
+  });
   return rows.length === 0
     ? ''
     : formatTable([['Weft by itself', 'median (least–most)', 'must', ''], ...rows]);

@@ -1,6 +1,7 @@
 // All samples of a run, by side and round, and what is made of them.
 import { percentile } from '../figures.ts';
-import type { Figure, Measure, Sample } from './measures.ts';
+import type { Figure } from './figure.ts';
+import type { Measure, Sample } from './measures.ts';
 import type { SideName } from './side.ts';
 
 export interface Spread {

@@ -19,9 +19,10 @@ export interface SelfTime {
   readonly share: number;
 }
 
-/** The largest first. Waiting is left out: a data plane waits in a system call that is called so. */
-const WAITING = new Set(['(idle)', 'poll', 'epoll_wait']);
+/** Waiting is left out: the data plane's own function for it, and Node's. */
+const WAITING = new Set(['(idle)', 'wait']);
 
+/** The largest first. */
 export function selfTimes({ nodes, samples, timeDeltas }: CpuProfile): readonly SelfTime[] {
   const frames = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]));
   const sums = new Map<string, { name: string; place: string; spent: number }>();

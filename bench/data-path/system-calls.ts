@@ -1,33 +1,34 @@
-// Which system calls a process makes, how often, and for how much traffic: by `perf trace` where it works, which slows the process less,
-// else by strace. Traffic is what the node's TUN device counts meanwhile.
+// Which system calls a process's first thread makes, how often, and for how much traffic, as its node's TUN device counts it in the same
+// second: counted by the kernel for perf where that works, which slows the process little, else by strace, which slows it a lot.
 import { type Place, runCommand, tryCommand } from '../../test/lab/command.ts';
 
-const DEVICE = 'weft0';
+const STATISTICS = '/sys/class/net/weft0/statistics';
+const COUNTERS = ['rx_packets', 'tx_packets', 'rx_bytes', 'tx_bytes'].map((name) => `${STATISTICS}/${name}`);
+/** What a data plane may call; others are told as a sum. */
+const LOOKED_AT = [
+  ...['read', 'readv', 'write', 'writev', 'sendto', 'sendmsg', 'sendmmsg', 'recvfrom', 'recvmsg', 'recvmmsg'],
+  ...['poll', 'ppoll', 'epoll_wait', 'epoll_pwait', 'epoll_ctl', 'io_uring_enter', 'futex', 'nanosleep'],
+  ...['clock_nanosleep', 'sched_yield', 'mprotect', 'madvise', 'mmap', 'munmap', 'rt_sigprocmask'],
+];
+const ALL = 'raw_syscalls:sys_enter';
+const PERF_EVENTS = [ALL, ...LOOKED_AT.map((name) => `syscalls:sys_enter_${name}`)].join(',');
 
 export interface CountedCalls {
-  readonly by: 'perf trace' | 'strace, which slows it down';
+  readonly by: 'perf' | 'strace, which slows it down';
   readonly calls: readonly { readonly name: string; readonly count: number }[];
+  /** Both ways; a super-packet is one. */
   readonly packets: number;
   readonly gigabytes: number;
-  readonly traffic: string;
 }
 
-export async function countCalls(place: Place, pid: number, seconds: number): Promise<CountedCalls> {
-  const before = await readTraffic(place);
-  const counted = (await byPerf(pid, seconds)) ?? (await byStrace(pid, seconds));
-  const after = await readTraffic(place);
-  const packets = after.packets - before.packets;
-  const gigabytes = (after.bytes - before.bytes) / 1e9;
-  return {
-    ...counted,
-    packets,
-    gigabytes,
-    traffic: `${packets} packets or super-packets, ${gigabytes.toFixed(3)} GB`,
-  };
+/** In `place`, for a second. */
+export async function countCalls(place: Place, pid: number): Promise<CountedCalls> {
+  return (await byPerf(place, pid)) ?? (await byStrace(place, pid));
 }
 
 export function callTable({ calls, packets, gigabytes }: CountedCalls): readonly (readonly string[])[] {
   const rows = calls
+    .filter(({ count }) => count > 0)
     .toSorted((a, b) => b.count - a.count)
     .map(({ name, count }) => [
       name,
@@ -38,40 +39,38 @@ export function callTable({ calls, packets, gigabytes }: CountedCalls): readonly
   return [['call', 'count', 'per packet', 'per GB'], ...rows];
 }
 
-type Counted = Pick<CountedCalls, 'by' | 'calls'>;
-
-async function byPerf(pid: number, seconds: number): Promise<Counted | undefined> {
-  const trace = `mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; timeout -s INT ${seconds} perf trace -s -p ${pid} 2>&1`;
-  const { stdout } = await tryCommand({ name: 'perf', enter: [] }, ['sh', '-c', trace]);
-  const calls = [...stdout.matchAll(/^ +([a-z_0-9]+) +(\d+) +\d+ +[\d.]+ /gm)];
-  return calls.length === 0 ? undefined : { by: 'perf trace', calls: tally(calls) };
+async function byPerf(place: Place, pid: number): Promise<CountedCalls | undefined> {
+  // Tracing's own file system is not among the enclosure's.
+  await tryCommand(place, ['mount', '-t', 'tracefs', 'tracefs', '/sys/kernel/tracing']);
+  // perf counts for as long as the command runs that it is given, which reads the traffic first and last.
+  const look = ['sh', '-c', `cat ${COUNTERS.join(' ')}; sleep 1; cat ${COUNTERS.join(' ')}`];
+  const perf = ['perf', 'stat', '-x', ',', '-e', PERF_EVENTS, '-t', String(pid), '--', ...look];
+  const { stdout, stderr } = await tryCommand(place, perf);
+  const counts = [...stderr.matchAll(/^(\d+),,[a-z_]+:(?:sys_enter_)?([a-z_0-9]+),/gm)].map(
+    ([, count, name = '']) => ({ name, count: Number(count) }),
+  );
+  const all = counts.find(({ name }) => name === 'sys_enter');
+  if (all === undefined) return undefined;
+  const named = counts.filter((each) => each !== all);
+  const others = all.count - named.reduce((sum, { count }) => sum + count, 0);
+  return { by: 'perf', calls: [...named, { name: '(others)', count: others }], ...trafficOf(stdout) };
 }
 
-async function byStrace(pid: number, seconds: number): Promise<Counted> {
-  const trace = `timeout -s INT ${seconds} strace -c -f -qq -p ${pid} 2>&1`;
-  const { stdout } = await tryCommand({ name: 'strace', enter: [] }, ['sh', '-c', trace]);
+async function byStrace(place: Place, pid: number): Promise<CountedCalls> {
+  const look = `cat ${COUNTERS.join(' ')}`;
+  const before = await runCommand(place, ['sh', '-c', look]);
+  const trace = ['timeout', '-s', 'INT', '1', 'strace', '-c', '-qq', '-p', String(pid)];
+  const { stderr } = await tryCommand(place, trace);
+  const after = await runCommand(place, ['sh', '-c', look]);
   // % time, seconds, µs/call, calls, errors (or nothing), name
-  const rows = [...stdout.matchAll(/^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?([a-z_0-9]+)$/gm)];
-  const calls = rows
-    .filter(([, , name]) => name !== 'total')
-    .map(([all, count = '', name = '']) => [all, name, count]);
-  return { by: 'strace, which slows it down', calls: tally(calls) };
+  const rows = [...stderr.matchAll(/^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?([a-z_0-9]+)$/gm)];
+  const calls = rows.map(([, count, name = '']) => ({ name, count: Number(count) }));
+  return { by: 'strace, which slows it down', calls, ...trafficOf(before + after) };
 }
 
-function tally(rows: readonly (readonly string[])[]): CountedCalls['calls'] {
-  const counts = new Map<string, number>();
-  for (const [, name = '', count] of rows) counts.set(name, (counts.get(name) ?? 0) + Number(count));
-  return [...counts].map(([name, count]) => ({ name, count }));
-}
-
-async function readTraffic(place: Place): Promise<{ readonly packets: number; readonly bytes: number }> {
-  const folder = `/sys/class/net/${DEVICE}/statistics`;
-  const files = ['rx_packets', 'tx_packets', 'rx_bytes', 'tx_bytes'].map((name) => `${folder}/${name}`);
-  const [packetsIn = 0, packetsOut = 0, bytesIn = 0, bytesOut = 0] = (
-    await runCommand(place, ['cat', ...files])
-  )
-    .trim()
-    .split('\n')
-    .map(Number);
-  return { packets: packetsIn + packetsOut, bytes: bytesIn + bytesOut };
+/** Between two looks at the counters, one after the other in `text`. */
+function trafficOf(text: string): Pick<CountedCalls, 'packets' | 'gigabytes'> {
+  const values = text.trim().split('\n').map(Number);
+  const since = (at: number): number => (values[at + COUNTERS.length] ?? 0) - (values[at] ?? 0);
+  return { packets: since(0) + since(1), gigabytes: (since(2) + since(3)) / 1e9 };
 }
