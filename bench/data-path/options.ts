@@ -39,6 +39,7 @@ idle cores and nothing else running; wireguard-go needs Go, and is left out with
   --json FILE     all samples and the facts of the machine
   --svg FILE      a plot
   --profile       instead: where the time goes, of Weft alone under one TCP stream and under UDP of 64 B
+  --steered       receive work of each node on its own core (RPS), as a network card's interrupts would have it
   --urgent        everything at the highest priority (nice -19), where the machine is shared with others
   --help          this text
 `;

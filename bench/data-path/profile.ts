@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { ENCLOSURE, runCommand, tryCommand } from '../../test/lab/command.ts';
 import { type Lab, type LabNode, withLab } from '../../test/lab/lab.ts';
 import { formatTable } from '../figures.ts';
-import { findKnee, runStreams, sendAtRate, startServer } from './load-program.ts';
+import { type KneeAnswer, findKnee, runStreams, sendAtRate, startServer } from './load-program.ts';
 import { type CpuProfile, selfTimes } from './self-time.ts';
 import type { Side } from './side.ts';
 import { callTable, countCalls } from './system-calls.ts';
@@ -23,22 +23,27 @@ const NEAR_KNEE = 0.95;
 
 interface Load {
   readonly title: string;
-  readonly run: (side: Side) => Promise<string>;
+  /** Resolves when it is about to begin; what it resolves to, when it has ended, with how much there was. */
+  readonly start: (side: Side) => Promise<{ readonly ended: Promise<string> }>;
 }
 
 const LOADS: readonly Load[] = [
   {
     title: 'one TCP stream',
-    run: async (side) =>
-      `${(await runStreams(side, { streams: 1, seconds: SECONDS })).gbps.toFixed(2)} Gbit/s`,
+    start: async (side) => ({
+      ended: runStreams(side, { streams: 1, seconds: SECONDS }).then(
+        ({ gbps }) => `${gbps.toFixed(2)} Gbit/s`,
+      ),
+    }),
   },
   {
     title: 'UDP, 64 B',
-    run: async (side) => {
+    start: async (side) => {
       const knee = await findKnee(side, { bytes: 64, seconds: 0.2, from: 100_000 });
       const rate = { bytes: 64, seconds: SECONDS, from: knee.delivered * NEAR_KNEE };
-      const { delivered, loss } = await sendAtRate(side, rate);
-      return `${delivered.toFixed(0)} packets/s, ${(loss * 100).toFixed(2)} % lost`;
+      const told = ({ delivered, loss }: KneeAnswer): string =>
+        `${delivered.toFixed(0)} packets/s, ${(loss * 100).toFixed(2)} % lost`;
+      return { ended: sendAtRate(side, rate).then(told) };
     },
   },
 ];
@@ -49,18 +54,18 @@ export async function profile(crowd: number, say: (text: string) => void): Promi
   for (const load of LOADS) say(await withLab({}, (lab) => profileLoad(lab, load, crowd)));
 }
 
-async function profileLoad(lab: Lab, { title, run }: Load, crowd: number): Promise<string> {
+async function profileLoad(lab: Lab, { title, start }: Load, crowd: number): Promise<string> {
   const environment = { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${PROFILES}` };
   const side = await makeWeft(lab, { crowd, environment });
   const server = await startServer(side);
   const nodes = lab.nodes.map((node) => ({ node, pid: node.agent.pidOf('dataplane') }));
   const parts: string[] = [];
   try {
-    const running = run(side);
+    const { ended } = await start(side);
     await new Promise((resolve) => setTimeout(resolve, AHEAD_MS));
     for (const { node, pid } of nodes) parts.push(await systemCalls(node, pid));
     parts.push(await wholeMachine());
-    parts.unshift(`=== ${title}: ${await running}, while it was looked at\n`);
+    parts.unshift(`=== ${title}: ${await ended}, while it was looked at\n`);
   } finally {
     await server.kill();
   }

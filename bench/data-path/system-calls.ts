@@ -5,13 +5,11 @@ import { type Place, runCommand, tryCommand } from '../../test/lab/command.ts';
 const STATISTICS = '/sys/class/net/weft0/statistics';
 const COUNTERS = ['rx_packets', 'tx_packets', 'rx_bytes', 'tx_bytes'].map((name) => `${STATISTICS}/${name}`);
 /** What a data plane may call; others are told as a sum. */
-const LOOKED_AT = [
-  ...['read', 'readv', 'write', 'writev', 'sendto', 'sendmsg', 'sendmmsg', 'recvfrom', 'recvmsg', 'recvmmsg'],
-  ...['poll', 'ppoll', 'epoll_wait', 'epoll_pwait', 'epoll_ctl', 'io_uring_enter', 'futex', 'nanosleep'],
-  ...['clock_nanosleep', 'sched_yield', 'mprotect', 'madvise', 'mmap', 'munmap', 'rt_sigprocmask'],
-];
+const LOOKED_AT =
+  'read readv write writev sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg poll ppoll epoll_wait epoll_pwait epoll_ctl io_uring_enter ' +
+  'futex nanosleep clock_nanosleep sched_yield mprotect madvise mmap munmap rt_sigprocmask';
 const ALL = 'raw_syscalls:sys_enter';
-const PERF_EVENTS = [ALL, ...LOOKED_AT.map((name) => `syscalls:sys_enter_${name}`)].join(',');
+const PERF_EVENTS = [ALL, ...LOOKED_AT.split(' ').map((name) => `syscalls:sys_enter_${name}`)].join(',');
 
 export interface CountedCalls {
   readonly by: 'perf' | 'strace, which slows it down';
