@@ -1,0 +1,46 @@
+// How long a datagram waits for a receiver that sleeps in poll(2) and for one that looks again and again, on a core of its own and on one
+// that a busy process shares: wake-up.c, once per mode in turns. The receiver is on core 1, the sender on core 0.
+import { fileURLToPath } from 'node:url';
+
+import { ENCLOSURE, runCommand } from '../../test/lab/command.ts';
+import { LAB_DIRECTORY } from '../../test/lab/enclosure.ts';
+import { formatTable, percentile } from '../figures.ts';
+import { makeWire } from './wire-lab.ts';
+
+const TURNS = 3;
+const SOURCE = fileURLToPath(new URL('wake-up.c', import.meta.url));
+const PROGRAM = `${LAB_DIRECTORY}/wake-up`;
+const MODES = [
+  ['poll', 'poll(), sleeping (product)'],
+  ['poll0', 'poll() with time-out 0'],
+  ['yield', 'poll() with time-out 0, sched_yield()'],
+  ['recv', 'recv() without poll()'],
+  ['busy', 'poll(), sleeping, SO_BUSY_POLL'],
+] as const;
+
+export async function measureWakeUps(): Promise<void> {
+  await makeWire();
+  const flags = '-O2 -std=gnu17 -Wall -Wextra -Werror';
+  await runCommand(ENCLOSURE, ['gcc', ...flags.split(' '), '-o', PROGRAM, SOURCE]);
+  for (const isShared of [false, true]) {
+    const figures = MODES.map((): number[][] => []);
+    for (let turn = 0; turn < TURNS; turn += 1) {
+      for (const [index, [mode]] of MODES.entries()) {
+        const output = await runCommand(ENCLOSURE, [PROGRAM, mode, isShared ? '1' : '0', '/run/netns/far']);
+        figures[index]?.push(output.trim().split(' ').map(Number));
+      }
+    }
+    const row = ([, name]: (typeof MODES)[number], index: number): string[] => {
+      const middle = (column: number): number =>
+        percentile(
+          (figures[index] ?? []).map((turn) => turn[column] ?? Number.NaN),
+          0.5,
+        );
+      const cpu = `${(middle(4) * 100).toFixed(1)} %`;
+      return [name, ...[0, 1, 2, 3].map((column) => (middle(column) / 1000).toFixed(1)), cpu];
+    };
+    const where = isShared ? 'a core that a busy process shares' : 'a core of its own';
+    process.stdout.write(`\nFrom send to receive, on ${where} (µs, median of ${TURNS} turns)\n`);
+    process.stdout.write(formatTable([['', 'p50', 'p99', 'p99.9', 'most', 'CPU'], ...MODES.map(row)]));
+  }
+}
