@@ -6,6 +6,7 @@ import koffi from 'koffi';
 
 import { Arena } from '../../agent/linux/arena.ts';
 import { libc } from '../../agent/linux/libc.ts';
+import { costOf } from './kernel.ts';
 
 type Calls = Record<'getppid' | 'sched_yield' | 'read' | 'poll', (...numbers: never[]) => number>;
 /** What an interface takes for an address. */
@@ -44,19 +45,14 @@ function nodeFfi(): Calls {
   }).functions;
 }
 
-/** CPU time of this thread: what else the machine does is not in it. */
-function threadUs(): number {
-  const { user, system } = process.threadCpuUsage();
-  return user + system;
-}
-
-/** Nanoseconds per call: the median batch. */
+/** Nanoseconds of this thread's CPU per call, without what else the machine does: the median batch. */
 function time(call: () => number): number {
   const batches: number[] = [];
   for (let batch = -3; batch < BATCHES; batch++) {
-    const before = threadUs();
-    for (let at = 0; at < CALLS; at++) call();
-    if (batch >= 0) batches.push(((threadUs() - before) * 1000) / CALLS);
+    const cost = costOf(CALLS, () => {
+      for (let at = 0; at < CALLS; at++) call();
+    });
+    if (batch >= 0) batches.push(cost);
   }
   return batches.toSorted((a, b) => a - b)[BATCHES >> 1] ?? Number.NaN;
 }

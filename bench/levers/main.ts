@@ -4,6 +4,7 @@ import { enterEnclosure } from '../../test/lab/enclosure.ts';
 
 const LEVERS: Readonly<Record<string, () => Promise<void>>> = {
   'tun-read': async () => (await import('./tun-read.ts')).measureTunRead(),
+  'tun-read-few': async () => (await import('./tun-read-few.ts')).measureTunReadFew(),
   'tun-write': async () => (await import('./tun-write.ts')).measureTunWrite(),
   'train-send': async () => (await import('./train-send.ts')).measureTrainSend(),
   receive: async () => (await import('./receive.ts')).measureReceive(),

@@ -1,6 +1,6 @@
 // The place of the TUN levers: a TUN device whose other side is this process, and a pod whose packets end at once.
 //
-//   this process ══ tun0 10.9.0.1/24 ── forwarding ── host0 10.8.0.1/24 ═ veth ═ pod0, without an address (drops what it gets)
+//   this process ══ TUN 10.9.0.1/24  ── forwarding ── host0 10.8.0.1/24 ═ veth ═ pod0, without an address (drops what it gets)
 import { Arena } from '../../agent/linux/arena.ts';
 import { check, libc } from '../../agent/linux/libc.ts';
 import { ENCLOSURE, runCommand, runScript } from '../../test/lab/command.ts';
@@ -38,9 +38,9 @@ export async function openTunWith(options: {
   check(libc.ioctl(fd, TUNSETIFF, request.address), () => `attach to "${options.name}"`);
   check(libc.ioctl(fd, TUNSETOFFLOAD, TUN_F_ALL), () => 'set offloads');
   await runScript(ENCLOSURE, [
-    `ip link set ${options.name} mtu 1450 txqueuelen ${QUEUE} up`,
     `sysctl -qw net.ipv6.conf.${options.name}.disable_ipv6=1`,
-    `ip address add ${options.address}/24 dev ${options.name}`,
+    `ip link set ${options.name} mtu 1450 txqueuelen ${QUEUE} up`,
+    `ip address replace ${options.address}/24 dev ${options.name}`,
   ]);
   return fd;
 }

@@ -26,7 +26,7 @@ interface Way {
 }
 
 export async function measureTunWrite(): Promise<void> {
-  const tun = await openTunWith({ name: 'tun0', flags: IFF_MULTI_QUEUE, address: TUN_ADDRESS });
+  const tun = await openTunWith({ name: 'tun-write', flags: IFF_MULTI_QUEUE, address: TUN_ADDRESS });
   await makePod();
   await compareInTurns({
     title: `TUN write of UDP packets of ${PAYLOAD_BYTES} B, up to the pod`,

@@ -1,8 +1,9 @@
-// How long a datagram waits for a process on another core that sleeps, or looks again and again. usage: wake-up MODE SHARED NETNS
+// How long a datagram waits for a process on another core that sleeps, or looks again and again. usage: wake-up MODE SHARED GAP NETNS
 //   MODE: poll (sleeps), poll0 (poll with time-out 0), yield (poll0 and sched_yield), recv (recv until it gives something),
 //         busy (sleeps, with SO_BUSY_POLL and SO_PREFER_BUSY_POLL)
 //   SHARED: 1 = a process that never sleeps shares the receiver's core
-// The sender, on core 0, waits 100-400 us between datagrams; each carries its time. Prints p50, p99, p99.9 and most, in ns, and the share
+//   GAP: microseconds between datagrams; the sender, on core 0, waits for half of it to one and a half
+// Each datagram carries its time. Prints p50, p99, p99.9 and most, in ns, and the share
 // of its core that the receiver took.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -21,7 +22,7 @@
 #include <unistd.h>
 
 enum { SAMPLES = 4000, SKIPPED = 200 };
-static int64_t samples[SAMPLES];
+static int64_t samples[SAMPLES], gap;
 
 static int64_t now(clockid_t clock) {
   struct timespec time;
@@ -49,7 +50,7 @@ static void send_all(void) {
   pin(0);
   for (int sent = 0; sent < SAMPLES + SKIPPED; sent++) {
     random = random * 1664525 + 1013904223;
-    int64_t due = now(CLOCK_MONOTONIC) + 100000 + random % 300000;
+    int64_t due = now(CLOCK_MONOTONIC) + gap / 2 + (random >> 8) % gap;
     while (now(CLOCK_MONOTONIC) < due) continue;
     int64_t stamp = now(CLOCK_MONOTONIC);
     sendto(fd, &stamp, sizeof stamp, 0, (void *)&to, sizeof to);
@@ -77,12 +78,13 @@ static void burn(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 4) return 2;
+  if (argc != 5) return 2;
+  gap = atoll(argv[3]) * 1000;
   const char *mode = argv[1];
   int is_sleeping = !strcmp(mode, "poll") || !strcmp(mode, "busy"), is_yielding = !strcmp(mode, "yield");
   int is_polling = strcmp(mode, "recv") != 0;
   pid_t sharer = atoi(argv[2]) ? start(burn) : 0, sender;
-  int own = open("/proc/self/ns/net", O_RDONLY), far = open(argv[3], O_RDONLY);
+  int own = open("/proc/self/ns/net", O_RDONLY), far = open(argv[4], O_RDONLY);
   if (setns(far, CLONE_NEWNET)) return 2;
   int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0), microseconds = 50, yes = 1;
   struct sockaddr_in from = address("10.7.0.2");

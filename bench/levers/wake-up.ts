@@ -7,7 +7,7 @@ import { LAB_DIRECTORY } from '../../test/lab/enclosure.ts';
 import { formatTable, percentile } from '../figures.ts';
 import { makeWire } from './wire-lab.ts';
 
-const TURNS = 3;
+const TURNS = 5;
 const SOURCE = fileURLToPath(new URL('wake-up.c', import.meta.url));
 const PROGRAM = `${LAB_DIRECTORY}/wake-up`;
 const MODES = [
@@ -18,15 +18,33 @@ const MODES = [
   ['busy', 'poll(), sleeping, SO_BUSY_POLL'],
 ] as const;
 
+interface Where {
+  readonly name: string;
+  readonly isShared: boolean;
+  readonly gapUs: number;
+}
+
+const PLACES: readonly Where[] = [
+  { name: 'a core of its own, every 250 µs', isShared: false, gapUs: 250 },
+  { name: 'a core of its own, every 30 µs', isShared: false, gapUs: 30 },
+  { name: 'a core that a busy process shares, every 250 µs', isShared: true, gapUs: 250 },
+];
+
 export async function measureWakeUps(): Promise<void> {
   await makeWire();
   const flags = '-O2 -std=gnu17 -Wall -Wextra -Werror';
   await runCommand(ENCLOSURE, ['gcc', ...flags.split(' '), '-o', PROGRAM, SOURCE]);
-  for (const isShared of [false, true]) {
+  for (const { name: where, isShared, gapUs } of PLACES) {
     const figures = MODES.map((): number[][] => []);
     for (let turn = 0; turn < TURNS; turn += 1) {
       for (const [index, [mode]] of MODES.entries()) {
-        const output = await runCommand(ENCLOSURE, [PROGRAM, mode, isShared ? '1' : '0', '/run/netns/far']);
+        const output = await runCommand(ENCLOSURE, [
+          PROGRAM,
+          mode,
+          isShared ? '1' : '0',
+          String(gapUs),
+          '/run/netns/far',
+        ]);
         figures[index]?.push(output.trim().split(' ').map(Number));
       }
     }
@@ -39,7 +57,6 @@ export async function measureWakeUps(): Promise<void> {
       const cpu = `${(middle(4) * 100).toFixed(1)} %`;
       return [name, ...[0, 1, 2, 3].map((column) => (middle(column) / 1000).toFixed(1)), cpu];
     };
-    const where = isShared ? 'a core that a busy process shares' : 'a core of its own';
     process.stdout.write(`\nFrom send to receive, on ${where} (µs, median of ${TURNS} turns)\n`);
     process.stdout.write(formatTable([['', 'p50', 'p99', 'p99.9', 'most', 'CPU'], ...MODES.map(row)]));
   }
