@@ -4,10 +4,10 @@ import { fileURLToPath } from 'node:url';
 
 import { ENCLOSURE, runCommand } from '../../test/lab/command.ts';
 import { LAB_DIRECTORY } from '../../test/lab/enclosure.ts';
-import { formatTable, percentile } from '../figures.ts';
+import { formatTable } from '../figures.ts';
 import { makeWire } from './wire-lab.ts';
 
-const TURNS = 5;
+const TURNS = 6;
 const SOURCE = fileURLToPath(new URL('wake-up.c', import.meta.url));
 const PROGRAM = `${LAB_DIRECTORY}/wake-up`;
 const MODES = [
@@ -49,15 +49,16 @@ export async function measureWakeUps(): Promise<void> {
       }
     }
     const row = ([, name]: (typeof MODES)[number], index: number): string[] => {
-      const middle = (column: number): number =>
-        percentile(
-          (figures[index] ?? []).map((turn) => turn[column] ?? Number.NaN),
-          0.5,
-        );
-      const cpu = `${(middle(4) * 100).toFixed(1)} %`;
-      return [name, ...[0, 1, 2, 3].map((column) => (middle(column) / 1000).toFixed(1)), cpu];
+      // What else the machine does only adds: the turn with the least p99 is the one that it disturbed least.
+      const [quietest = []] = (figures[index] ?? []).toSorted(([, a = 0], [, b = 0]) => a - b);
+      const [p50 = 0, p99 = 0, p999 = 0, most = 0, cpu = 0] = quietest;
+      return [
+        name,
+        ...[p50, p99, p999, most].map((ns) => (ns / 1000).toFixed(1)),
+        `${(cpu * 100).toFixed(1)} %`,
+      ];
     };
-    process.stdout.write(`\nFrom send to receive, on ${where} (µs, median of ${TURNS} turns)\n`);
+    process.stdout.write(`\nFrom send to receive, on ${where} (µs, quietest of ${TURNS} turns)\n`);
     process.stdout.write(formatTable([['', 'p50', 'p99', 'p99.9', 'most', 'CPU'], ...MODES.map(row)]));
   }
 }
