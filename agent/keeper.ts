@@ -1,24 +1,36 @@
-// The agent's first process. It opens the TUN device and the tunnel's sockets, keeps them open, and starts control and the data plane
-// with them; when one dies the descriptors and what is queued in them stay, and a warm spare or a new process goes on.
+// The agent's first process. It opens the TUN device and the tunnel's sockets, keeps them open, and starts control and the data plane's
+// workers with them; when one dies the descriptors and what is queued in them stay, and a warm spare or a new process goes on.
 // It never parses a packet and never talks to the API. Invariant: the descriptors close only when the agent as a whole ends.
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import { formatIpv4 } from '../proto/address.ts';
-import { STATS_BYTES, STATS_FILE } from '../proto/dataplane-stats.ts';
+import { STATS_BYTES } from '../proto/dataplane-stats.ts';
+import { IN_FLIGHT_FILE, MOST_WORKERS, statsFileOf } from '../proto/worker-files.ts';
 import { type Predecessor, meetPredecessor } from './hand-over/predecessor.ts';
 import { openSuccession } from './hand-over/succession.ts';
 import { createWarmUp } from './hand-over/warm-up.ts';
-import { adoptDescriptors, claimOffloads, closeDescriptors, openDescriptors } from './held-descriptors.ts';
+import {
+  type Binding,
+  type HeldDescriptors,
+  adoptDescriptors,
+  claimOffloads,
+  closeDescriptors,
+  joinDescriptors,
+  leaveToFirst,
+  openDescriptors,
+  reclaim,
+} from './held-descriptors.ts';
 import { type Readiness, openReadiness } from './linux/readiness.ts';
 import { createSharedFile } from './linux/shared-file.ts';
 import { findUnderlay } from './preflight.ts';
 import { keepTrying } from './refusal.ts';
 import type { RoleListener } from './role.ts';
 import { type Roles, type Stopping, startRoles } from './roles.ts';
-import { type Environment, type Settings, parseSettings } from './settings.ts';
-import { type Logger, createLogger } from './telemetry/logger.ts';
+import { type Environment, type Settings, defaultWorkers, parseSettings } from './settings.ts';
+import { type Logger, createLogger, errorFields } from './telemetry/logger.ts';
 import { VERSION } from './version.ts';
 
 const TUN_NAME = 'weft0';
@@ -55,14 +67,23 @@ async function keep(settings: SettledSettings, log: Logger): Promise<void> {
     const predecessor = await findPredecessor({ path, readiness, log });
     if (predecessor !== undefined) undo.unshift(() => predecessor.close());
     const isBoundAlike = predecessor?.bound === bound;
+    const binding: Binding = {
+      tunName: TUN_NAME,
+      nodeIp: settings.nodeIp,
+      port: settings.port,
+      workers: settings.dataplaneWorkers ?? defaultWorkers(availableParallelism()),
+    };
     const descriptors =
       predecessor === undefined
-        ? openDescriptors(TUN_NAME, settings)
-        : adoptDescriptors(predecessor.descriptors, { isBoundAlike, binding: settings });
+        ? openDescriptors(binding)
+        : adoptDescriptors(predecessor.descriptors, { isBoundAlike, binding });
     undo.unshift(() => closeDescriptors(descriptors));
-    createSharedFile(join(runDirectory, STATS_FILE), STATS_BYTES);
-    // What it has is of an agent that is gone, and long out of date.
-    if (predecessor === undefined) rmSync(join(runDirectory, 'dataplane.in-flight'), { force: true });
+    const workers = descriptors.workers.length;
+    for (let worker = 0; worker < workers; worker++) {
+      createSharedFile(join(runDirectory, statsFileOf(worker)), STATS_BYTES);
+    }
+    // What they have is of an agent that is gone, and long out of date.
+    if (predecessor === undefined) removeFiles(runDirectory, (name) => name.startsWith(IN_FLIGHT_FILE));
 
     const start = (held?: RoleListener): Roles =>
       startRoles({ settings, tunName: TUN_NAME, descriptors, log, ...(held === undefined ? {} : { held }) });
@@ -74,13 +95,14 @@ async function keep(settings: SettledSettings, log: Logger): Promise<void> {
       readiness,
       bound,
       version: VERSION,
-      descriptors: [descriptors.tun, descriptors.receive, ...descriptors.send],
+      descriptors,
       offered: (version) =>
         log.info('hand_over_started', `Agent ${version} has started beside this one and warms up`, {
           version,
         }),
-      async letGo() {
+      async letGo(served) {
         await stop()?.dataplane;
+        if (served < workers) leaveToFirst(descriptors);
         log.info('hand_over_finished', 'The new agent has taken over; this one waits to be stopped');
       },
       ended(hadTakenOver) {
@@ -88,6 +110,7 @@ async function keep(settings: SettledSettings, log: Logger): Promise<void> {
         log.warn('hand_over_failed', `The agent that ${what} has ended; this one carries on`);
         if (!hadTakenOver) return;
         void stopping?.all.then(() => {
+          reclaim(descriptors);
           claimOffloads(descriptors);
           roles = start();
         });
@@ -95,7 +118,15 @@ async function keep(settings: SettledSettings, log: Logger): Promise<void> {
     });
     stopOnSignal(async () => stop()?.all, log);
     if (predecessor === undefined) roles = start();
-    else roles = await takeOver({ predecessor, start: (said) => (roles = start({ readiness, said })), log });
+    else {
+      roles = await takeOver({
+        predecessor,
+        descriptors,
+        binding,
+        start: (said) => (roles = start({ readiness, said })),
+        log,
+      });
+    }
     const offloads = claimOffloads(descriptors);
     succession.inCharge();
     removeForeignStats(runDirectory);
@@ -103,6 +134,7 @@ async function keep(settings: SettledSettings, log: Logger): Promise<void> {
       version: VERSION,
       node: settings.nodeName,
       offloads,
+      workers,
     });
   } catch (error) {
     for (const step of undo) step();
@@ -132,31 +164,58 @@ async function findPredecessor(options: {
 /** Warms the roles up beside the predecessor, then has it let go and gives them their turn. */
 async function takeOver({
   predecessor,
+  descriptors,
+  binding,
   start,
   log,
 }: {
   predecessor: Predecessor;
+  descriptors: HeldDescriptors;
+  binding: Binding;
   start: (said: RoleListener['said']) => Roles;
   log: Logger;
 }): Promise<Roles> {
   const { version } = predecessor;
-  log.info('hand_over_started', `Agent ${version} runs on this node; warming up beside it`, { version });
-  const warmUp = createWarmUp(predecessor.gone);
+  const workers = descriptors.workers.length;
+  const fewer =
+    binding.workers < workers ? `; its ${workers} data plane workers stay until an agent starts afresh` : '';
+  log.info('hand_over_started', `Agent ${version} runs on this node; warming up beside it${fewer}`, {
+    version,
+    workers,
+  });
+  const warmUp = createWarmUp(workers, predecessor.gone);
   const roles = start(warmUp.said);
   await warmUp.done;
   const outcome = await predecessor.takeOver(PREDECESSOR_LIMIT_MS);
+  putToUse(descriptors, { first: predecessor.descriptors.workers.length, binding, log });
   roles.release();
   log.info('hand_over_finished', `Took over from agent ${version}`, { version, outcome });
   return roles;
 }
 
+/** Where it fails this process ends, and with it its roles and its connection to the agent before, which goes on. */
+function putToUse(
+  descriptors: HeldDescriptors,
+  { first, binding, log }: { first: number; binding: Binding; log: Logger },
+): void {
+  try {
+    joinDescriptors(descriptors, first, binding);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    log.error('hand_over_failed', `${reason}; the agent before carries on`, errorFields(error));
+    log.flush();
+    process.exit(1);
+  }
+}
+
 /** Counters of agents whose layout was another. */
 function removeForeignStats(runDirectory: string): void {
-  for (const name of readdirSync(runDirectory)) {
-    if (name.startsWith('dataplane.stats') && name !== STATS_FILE) {
-      rmSync(join(runDirectory, name), { force: true });
-    }
-  }
+  const own = new Set(Array.from({ length: MOST_WORKERS }, (_, worker) => statsFileOf(worker)));
+  removeFiles(runDirectory, (name) => name.startsWith('dataplane.stats') && !own.has(name));
+}
+
+function removeFiles(directory: string, isMeant: (name: string) => boolean): void {
+  for (const name of readdirSync(directory).filter(isMeant)) rmSync(join(directory, name), { force: true });
 }
 
 function stopOnSignal(stop: () => Promise<void>, log: Logger): void {

@@ -3,8 +3,10 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 
 export interface RoleState {
   readonly role: string;
-  /** 0 while none runs. */
+  /** 0 while none runs; of a role with several turns the first one's, 0 while any of them is nobody's. */
   readonly pid: number;
+  /** Of each turn, where the role has several; 0 = nobody's. */
+  readonly pids?: readonly number[];
   readonly restarts: number;
 }
 

@@ -1,6 +1,6 @@
-// One role of the agent as the keeper runs it: the process that works, and for the data plane a warm spare that has loaded everything
-// and waits for its turn. Each process has a channel of its own; "activate" gives it the turn, "drain" asks it to finish and exit, and
-// by it the process says how far it is.
+// One role of the agent as the keeper runs it: the processes that work, one for each turn, and for the data plane a warm spare that has
+// loaded everything and takes whichever turn becomes free. Each process has a channel of its own; "activate <turn>" gives it a turn,
+// "drain" asks it to finish and exit, and by it the process says how far it is.
 // A role that keeps dying at once, or cannot even be started, is restarted with growing pauses; a spare takes over without any.
 // Invariant: until stop() every process that ends or fails to start is followed by another one.
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -18,6 +18,8 @@ export interface RoleOptions {
   readonly environment: NodeJS.ProcessEnv;
   /** Descriptors that the child gets from 3 on; `channel` is its own end of the keeper channel. */
   readonly descriptors: (channel: number) => readonly number[];
+  /** How many processes work at once, numbered from 0; 1 unless told. */
+  readonly turns?: number;
   readonly spares: number;
   /** Options of Node beside the usual ones. */
   readonly nodeOptions?: readonly string[];
@@ -25,7 +27,7 @@ export interface RoleOptions {
   readonly program?: string;
   readonly log: Pick<Logger, 'warn' | 'error'>;
   readonly changed: (state: RoleState) => void;
-  /** There is no turn to give before release(). */
+  /** There are no turns to give before release(). */
   readonly held?: boolean;
   /** Told of what the processes say. */
   readonly listener?: RoleListener | undefined;
@@ -37,7 +39,7 @@ export interface RoleListener {
 }
 
 export interface Role {
-  /** Gives the turn of a role that was held; once. */
+  /** Gives the turns of a role that was held; once. */
   release(): void;
   /** Asks every process to finish; after `limitMs` ends it. Resolves when all are gone. */
   stop(limitMs: number): Promise<void>;
@@ -59,18 +61,23 @@ const FROM_OUTSIDE: ReadonlySet<number | string> = new Set(['SIGKILL', 'SIGTERM'
 export function createRole(options: RoleOptions): Role {
   const { name, log } = options;
   const members = new Set<Member>();
-  let active: Member | undefined;
+  /** Who has which. */
+  const turns: (Member | undefined)[] = Array.from({ length: options.turns ?? 1 }, () => undefined);
   let held = options.held === true;
   let restarts = 0;
   let failures = 0;
   let stopping = false;
   let allGone: (() => void) | undefined;
 
-  const report = (): void => options.changed({ role: name, pid: active?.child.pid ?? 0, restarts });
+  const report = (): void => {
+    const pids = turns.map((member) => member?.child.pid ?? 0);
+    const pid = pids.includes(0) ? 0 : (pids[0] ?? 0);
+    options.changed({ role: name, pid, restarts, ...(pids.length > 1 && { pids }) });
+  };
 
-  const activate = (member: Member): void => {
-    active = member;
-    sendText(member.channel, 'activate');
+  const activate = (member: Member, turn: number): void => {
+    turns[turn] = member;
+    sendText(member.channel, `activate ${turn}`);
     report();
   };
 
@@ -92,22 +99,28 @@ export function createRole(options: RoleOptions): Role {
       failedToStart(error);
     });
     child.stdin?.on('error', () => undefined); // the child ended first: its exit is handled above
-    giveTurn();
+    giveTurns();
   };
 
-  const giveTurn = (): void => {
-    const [first] = members;
-    if (active === undefined && !held && !stopping && first !== undefined) activate(first);
+  const giveTurns = (): void => {
+    if (held || stopping) return;
+    for (const [turn, holder] of turns.entries()) {
+      if (holder !== undefined) continue;
+      const oldest = [...members].find((member) => !turns.includes(member)); // the likeliest to be warm
+      if (oldest !== undefined) activate(oldest, turn);
+    }
   };
 
-  /** The process is no more; where it had the turn, the spare gets it. */
-  const remove = (member: Member): void => {
+  /** The process is no more; where it had a turn, the spare gets it. Returns the turn, -1 for none. */
+  const remove = (member: Member): number => {
     members.delete(member);
     member.unwatch();
     closeSync(member.channel);
-    if (member !== active) return;
-    active = undefined;
-    giveTurn();
+    const turn = turns.indexOf(member);
+    if (turn < 0) return turn;
+    turns[turn] = undefined;
+    giveTurns();
+    return turn;
   };
 
   /** Throws, or the child emits an error, where no process or descriptor is to be had: both pass. */
@@ -167,9 +180,8 @@ export function createRole(options: RoleOptions): Role {
   const pauseMs = (): number => PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)] ?? 0;
 
   const ended = (member: Member, how: number | string): void => {
-    const wasActive = member === active;
     restarts += 1;
-    remove(member);
+    const turn = remove(member);
     if (stopping) {
       if (members.size === 0) allGone?.();
       return;
@@ -177,11 +189,12 @@ export function createRole(options: RoleOptions): Role {
     failures = nextFailures(failures, { livedMs: performance.now() - member.startedAt, how });
     log.warn(
       'role_restarted',
-      `${name} ended (${how}); starting it again${pauseMs() === 0 ? '' : ` in ${pauseMs()} ms`}`,
+      `${name}${turns.length > 1 && turn >= 0 ? ` worker ${turn}` : ''} ended (${how}); starting it again${pauseMs() === 0 ? '' : ` in ${pauseMs()} ms`}`,
       {
         name,
         how,
-        was_active: wasActive,
+        was_active: turn >= 0,
+        ...(turns.length > 1 && turn >= 0 && { worker: turn }),
         restarts,
       },
     );
@@ -190,12 +203,12 @@ export function createRole(options: RoleOptions): Role {
     else setTimeout(start, pauseMs());
   };
 
-  for (let count = 0; count <= options.spares; count++) start();
+  for (let count = 0; count < turns.length + options.spares; count++) start();
 
   return {
     release() {
       held = false;
-      giveTurn();
+      giveTurns();
     },
     async stop(limitMs) {
       stopping = true;

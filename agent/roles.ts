@@ -1,5 +1,5 @@
-// The two roles of an agent, started with the keeper's descriptors: control and the data plane with its warm spare, the channel between
-// them, and what is told of them to status pages and metrics (role-states.ts).
+// The two roles of an agent, started with the keeper's descriptors: control and the data plane's workers with their warm spare, a channel
+// from control to each worker, and what is told of them to status pages and metrics (role-states.ts).
 import { join } from 'node:path';
 
 import { formatIpv4 } from '../proto/address.ts';
@@ -17,7 +17,7 @@ const controlMain = join(import.meta.dirname, 'control/main.ts');
 const dataplaneMain = join(import.meta.dirname, 'dataplane/main.ts');
 
 export interface Roles {
-  /** Gives the data plane its turn, where it was held. */
+  /** Gives the data plane its turns, where it was held. */
   release(): void;
   /** What is not handed on waits in the descriptors' queues. */
   stop(): Stopping;
@@ -35,16 +35,18 @@ export interface RolesOptions {
   readonly tunName: string;
   readonly descriptors: HeldDescriptors;
   readonly log: Logger;
-  /** The data plane gets no turn before release(): an agent before this one has it. Told of what the processes say. */
+  /** The data plane gets no turns before release(): an agent before this one has them. Told of what the processes say. */
   readonly held?: RoleListener;
 }
 
 export function startRoles({ settings, tunName, descriptors, log, held }: RolesOptions): Roles {
-  const [controlEnd, dataplaneEnd] = openChannel();
+  const { workers, send } = descriptors;
+  const channels = workers.map(() => openChannel());
   const environment = {
     ...process.env,
     WEFT_NODE_IP: formatIpv4(settings.nodeIp),
     WEFT_TUN_NAME: tunName,
+    WEFT_DATAPLANE_WORKERS: String(workers.length), // of a number that was taken over, too
     // Stripped and compiled sources are kept: a role starts in a third of the time and 30 MB smaller (without the type stripper).
     NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? join(settings.stateDirectory, 'compile-cache'),
   };
@@ -73,15 +75,22 @@ export function startRoles({ settings, tunName, descriptors, log, held }: RolesO
     // the second the old objects may grow to more than twice what is alive, so memory creeps up for thousands of pods before it stays; with
     // 5,000 peers it costs half a second of processor time more at the start, and control is 20 MB smaller.
     nodeOptions: ['--max-semi-space-size=1', '--heap-growing-percent=25', '--expose-gc'],
-    descriptors: (channel) => [controlEnd, channel],
+    descriptors: (channel) => [channel, ...channels.map(([controlEnd]) => controlEnd)],
     spares: 0, // nor held: it waits by itself, for the allocation log
   });
-  const { tun, receive, send } = descriptors;
+  const inherited = workers.map(({ tun, receive }, index) => [channels[index]?.[1] ?? -1, tun, receive]); // as many channels
   const dataplane = createRole({
     ...shared,
     name: 'dataplane',
     script: dataplaneMain,
-    descriptors: (channel) => [channel, dataplaneEnd, tun, receive, ...send],
+    // A worker's own come where those of the first are (dataplane/main.ts).
+    descriptors: (channel) => [
+      channel,
+      ...inherited.slice(0, 1).flat(),
+      ...send,
+      ...inherited.slice(1).flat(),
+    ],
+    turns: workers.length,
     spares: 1,
     held: isHeld,
   });
@@ -93,8 +102,7 @@ export function startRoles({ settings, tunName, descriptors, log, held }: RolesO
     stop() {
       const dataplaneEnded = dataplane.stop(STOP_LIMIT_MS);
       const all = Promise.all([dataplaneEnded, control.stop(STOP_LIMIT_MS)]).then(() => {
-        libc.close(controlEnd);
-        libc.close(dataplaneEnd);
+        for (const fd of channels.flat()) libc.close(fd);
       });
       return { dataplane: dataplaneEnded, all };
     },

@@ -11,6 +11,7 @@ import {
   vni,
 } from '../proto/address.ts';
 import { parseCidr, parseIpv4 } from '../proto/address-text.ts';
+import { MOST_WORKERS } from '../proto/worker-files.ts';
 import { OperationError } from './operation-error.ts';
 
 export interface Settings {
@@ -29,6 +30,8 @@ export interface Settings {
   readonly metricsAddress: ListenAddress;
   readonly runDirectory: string;
   readonly stateDirectory: string;
+  /** Data plane processes that carry packets at once; undefined = by the processors that may be used (defaultWorkers). */
+  readonly dataplaneWorkers: number | undefined;
   /** How long a freed block stays unclaimed. */
   readonly blockQuarantineMs: number;
   /** How long an empty block, other than the first, is kept. */
@@ -66,6 +69,11 @@ export const SETTING_TABLE: readonly (readonly [name: string, fallback: string, 
   ['WEAVE_METRICS_ADDR', '0.0.0.0:6782', 'Prometheus metrics'],
   ['WEFT_RUN_DIR', '/run/weft', 'sockets and the forwarding table (tmpfs)'],
   ['WEFT_STATE_DIR', '/var/lib/weft', 'allocations and the last-known cluster state'],
+  [
+    'WEFT_DATAPLANE_WORKERS',
+    '',
+    'data plane processes that share the flows, 1 to 8; empty: half the processors that the agent may use, at most 8',
+  ],
   ['WEFT_BLOCK_QUARANTINE_SECONDS', '600', 'how long a freed block stays unclaimed'],
   ['WEFT_BLOCK_QUIET_SECONDS', '600', 'how long an empty block, other than the first, is kept'],
   [
@@ -105,6 +113,10 @@ export function parseSettings(environment: Environment): Settings {
     metricsAddress: listenAddress('WEAVE_METRICS_ADDR', text('WEAVE_METRICS_ADDR')),
     runDirectory: absolutePath('WEFT_RUN_DIR', text('WEFT_RUN_DIR')),
     stateDirectory: absolutePath('WEFT_STATE_DIR', text('WEFT_STATE_DIR')),
+    dataplaneWorkers:
+      text('WEFT_DATAPLANE_WORKERS') === ''
+        ? undefined
+        : integer('WEFT_DATAPLANE_WORKERS', text('WEFT_DATAPLANE_WORKERS'), [1, MOST_WORKERS]),
     blockQuarantineMs: seconds('WEFT_BLOCK_QUARANTINE_SECONDS', text),
     blockQuietMs: seconds('WEFT_BLOCK_QUIET_SECONDS', text),
     cniDirectory:
@@ -126,6 +138,10 @@ export function parseSettings(environment: Environment): Settings {
 export type Reporting = Pick<Settings, 'statusAddress' | 'logLevel' | 'logFormat'> & {
   readonly nodeName: string | undefined;
 };
+
+/** For a node with so many processors: the other half is for the pods, whose packets these are, and for the kernel's part of the path. */
+export const defaultWorkers = (processors: number): number =>
+  Math.max(1, Math.min(MOST_WORKERS, Math.floor(processors / 2)));
 
 /** Never throws. */
 export function parseReporting(environment: Environment): Reporting {

@@ -1,5 +1,5 @@
 // Control: the composition root. Restores what is known from disk and kernel, serves CNI requests, keeps the node's network, and follows
-// the API. Started by the keeper with the data plane's control channel as descriptor 3; ends when its standard input does.
+// the API. Started by the keeper with the control channels of the data plane's workers from descriptor 4 on; ends when its standard input does.
 import { flushCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -43,8 +43,9 @@ import type { Snapshot } from './cluster/snapshot.ts';
 import { createSnapshotWriter } from './cluster/snapshot-writer.ts';
 import { openStatusServer } from './status/status-server.ts';
 
-const DATAPLANE_CHANNEL = 3;
-const KEEPER_CHANNEL = 4;
+const KEEPER_CHANNEL = 3;
+/** Of the first worker; the others' follow. */
+const DATAPLANE_CHANNEL = 4;
 
 const NO_DATAPLANE = 'the data plane does not run; the log of the agent says why';
 const RETRY_MS = 3000;
@@ -226,7 +227,10 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     network: nodeNetwork(),
     publisher: createForwardingPublisher({
       path: join(settings.runDirectory, 'forwarding-table'),
-      channelFd: DATAPLANE_CHANNEL,
+      channelFds: Array.from(
+        { length: settings.dataplaneWorkers ?? 1 },
+        (_, worker) => DATAPLANE_CHANNEL + worker,
+      ),
     }),
     identity: () => link.identity(),
     blocks: () => link.blocks(),

@@ -52,7 +52,8 @@ export interface LoopOptions {
   readonly transmitter: Transmitter;
   readonly egress: Egress;
   readonly ingress: Ingress;
-  readonly probes: Probes;
+  /** A worker that sends none has a stand-in. */
+  readonly probes: Pick<Probes, 'sendDue' | 'nextDueMs'>;
   readonly sends: SendBatch;
   readonly writes: WriteBatch;
   readonly busyPolling: BusyPolling;

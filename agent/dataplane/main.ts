@@ -1,12 +1,13 @@
 // The data plane's process. It inherits its descriptors from the keeper, prepares everything, says "ready" and waits for its turn; then it
-// carries packets until the keeper says "drain" or is gone. It needs no API and no disk: its table is a file on tmpfs.
-// The control channel is shared with the spare, so it is not read before the turn comes; the table's file is read then anyway.
+// carries packets as the worker that it was told to be, until the keeper says "drain" or is gone. It needs no API and no disk: its table is
+// a file on tmpfs. The control channels are shared with the spare, so none is read before the turn comes; the table's file is read then anyway.
 import { readFileSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 
 import { decodeForwardingTable } from '../../proto/forwarding-codec.ts';
+import { MOST_WORKERS } from '../../proto/worker-files.ts';
 import type { Region } from '../linux/arena.ts';
 import { errno, libc } from '../linux/libc.ts';
 import { TUN_F_USO4, setOffloads } from '../linux/tun.ts';
@@ -14,16 +15,29 @@ import { codeOf } from '../operation-error.ts';
 import { createReport } from './log-line.ts';
 import { type LoopOptions, run, takeOver } from './loop.ts';
 import { type Dataplane, type Descriptors, prepareDataplane } from './prepare.ts';
+import { NEVER } from './probes.ts';
+import type { Report } from './report.ts';
 import { SEND_SOCKETS } from './send-batch.ts';
 import { PROCESS_GAUGE } from './stats.ts';
 
+const WORKER_DESCRIPTORS = 3;
+const SEND = 7;
+const OTHERS = SEND + SEND_SOCKETS;
 const DESCRIPTORS: Descriptors = {
   keeper: 3,
   control: 4,
   tun: 5,
   receive: 6,
-  send: Array.from({ length: SEND_SOCKETS }, (_, index) => 7 + index),
+  send: Array.from({ length: SEND_SOCKETS }, (_, index) => SEND + index),
+  others: Array.from({ length: MOST_WORKERS - 1 }, (_, index) => {
+    const first = OTHERS + index * WORKER_DESCRIPTORS;
+    return [first, first + 1, first + 2] as const;
+  }),
 };
+/** The turn that the keeper gives; a worker's number. */
+const ACTIVATE = /^activate (\d)$/;
+/** Only the first worker asks: peers' answers are steered to it (reuseport-steering.ts). */
+const NO_PROBES: LoopOptions['probes'] = { sendDue: () => undefined, nextDueMs: () => NEVER };
 const MESSAGE_BYTES = 64;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
@@ -31,7 +45,13 @@ const EXIT_FAILED = 1;
 /** No message now; every other error means that the channel is no more. */
 const QUIET: ReadonlySet<number> = new Set([constants.errno.EAGAIN, constants.errno.EINTR]);
 
-const report = createReport({ level: process.env['LOG_LEVEL'], format: process.env['LOG_FORMAT'] });
+const write = createReport({ level: process.env['LOG_LEVEL'], format: process.env['LOG_FORMAT'] });
+const hasOthers = Number(process.env['WEFT_DATAPLANE_WORKERS'] ?? 1) > 1;
+let worker: number | undefined;
+const report: Report = (reported) =>
+  write(
+    hasOthers && worker !== undefined ? { ...reported, fields: { ...reported.fields, worker } } : reported,
+  );
 
 function main(): void {
   const runDirectory = process.env['WEFT_RUN_DIR'] ?? '/run/weft';
@@ -57,12 +77,14 @@ function serve(dataplane: Dataplane, tablePath: string): boolean {
   const channel = createChannel(dataplane.arena.allocate(MESSAGE_BYTES));
   flushCompileCache(); // the loop below never ends in order
   channel.send(DESCRIPTORS.keeper, 'ready');
-  for (;;) {
+  while (worker === undefined) {
     const text = channel.receive(DESCRIPTORS.keeper, 0);
     if (text === undefined) return false;
     if (text === 'drain') return true;
-    if (text === 'activate') break;
+    const turn = ACTIVATE.exec(text)?.[1];
+    if (turn !== undefined) worker = Number(turn);
   }
+  dataplane.become(worker);
   const { stats, clock, tun, ingress, probes } = dataplane;
   const reload = (): void => {
     readTable(dataplane, tablePath);
@@ -70,6 +92,7 @@ function serve(dataplane: Dataplane, tablePath: string): boolean {
   };
   const options: LoopOptions = {
     ...dataplane,
+    probes: worker === 0 ? dataplane.probes : NO_PROBES,
     descriptors: DESCRIPTORS,
     message: (fd) => channel.receive(fd, MSG_DONTWAIT),
     reload,
@@ -77,10 +100,11 @@ function serve(dataplane: Dataplane, tablePath: string): boolean {
       const mtu = tun.mtu(DESCRIPTORS.receive);
       if (mtu === undefined) return;
       ingress.mtu = mtu;
-      probes.pathMtu.deviceMtu(mtu, clock.nowMs);
+      if (worker === 0) probes.pathMtu.deviceMtu(mtu, clock.nowMs);
+      else dataplane.followPaths();
     },
   };
-  dataplane.probeSocket.reset();
+  if (worker === 0) dataplane.probeSocket.reset();
   reload();
   ingress.mergesUdp = (setOffloads(DESCRIPTORS.tun) & TUN_F_USO4) !== 0;
   options.housekeeping();
@@ -93,7 +117,7 @@ function serve(dataplane: Dataplane, tablePath: string): boolean {
   report({
     level: 'info',
     event: 'dataplane_active',
-    message: `Carrying packets by forwarding table ${generation}`,
+    message: `${hasOthers ? `Worker ${worker} is carrying` : 'Carrying'} packets by forwarding table ${generation}`,
     fields: { generation },
   });
   run(options);

@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { hrtime } from 'node:process';
 
 import { ipv4, mac, vni } from '../../proto/address.ts';
-import { ROW_COLUMNS, STATS_BYTES, STATS_FILE, STATS_ROWS } from '../../proto/dataplane-stats.ts';
-import type { ForwardingTable } from '../../proto/forwarding-table.ts';
+import { ROW_COLUMNS, STATS_BYTES, STATS_ROWS } from '../../proto/dataplane-stats.ts';
+import { type ForwardingTable, OWNER_FIRST_PEER } from '../../proto/forwarding-table.ts';
+import { invariant } from '../../proto/invariant.ts';
+import { inFlightFileOf, statsFileOf } from '../../proto/worker-files.ts';
 import { Arena, type Region } from '../linux/arena.ts';
-import { errnoName, libc, systemError } from '../linux/libc.ts';
+import { check, errnoName, libc, systemError } from '../linux/libc.ts';
 import { createSharedFile } from '../linux/shared-file.ts';
 import { attachTun } from '../linux/tun.ts';
 import { BusyPolling } from './busy-polling.ts';
@@ -27,7 +29,7 @@ import { Probes } from './probes.ts';
 import { Receiver } from './receiver.ts';
 import { type Report, limitFailures } from './report.ts';
 import { SendBatch } from './send-batch.ts';
-import { DataplaneStats } from './stats.ts';
+import { DataplaneStats, GAUGE } from './stats.ts';
 import { Transmitter } from './transmitter.ts';
 import { TunPort } from './tun-port.ts';
 import { WriteBatch } from './write-batch.ts';
@@ -36,6 +38,7 @@ const ARENA_BYTES = 14 << 20;
 const MAP_ALIGNMENT = 65_536;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED_FIXED = 0x11;
+const O_CLOEXEC = 0o2000000;
 
 export interface Descriptors {
   readonly keeper: number;
@@ -43,13 +46,23 @@ export interface Descriptors {
   readonly tun: number;
   readonly receive: number;
   readonly send: readonly number[];
+  /** Of the other workers from 1 on; as a worker of these they take the place of `control`, `tun` and `receive`. */
+  readonly others: readonly (readonly [control: number, tun: number, receive: number])[];
 }
 
-export type Dataplane = Omit<LoopOptions, 'message' | 'reload' | 'housekeeping' | 'descriptors'> & {
+export type Dataplane = Omit<
+  LoopOptions,
+  'message' | 'reload' | 'housekeeping' | 'descriptors' | 'probes'
+> & {
   readonly arena: Arena;
+  readonly probes: Probes;
   readonly probeSocket: ProbeSocket;
+  /** Once the turn has come: from now on it reads and counts as that worker. Throws OperationError. */
+  become(worker: number): void;
+  /** Takes over what the first worker, which alone asks, knows of the paths to the peers. For the others, once a second. */
+  followPaths(): void;
   readonly inFlight: {
-    /** Once the turn has come: maps the packets in flight and says what the process before left. Throws OperationError. */
+    /** After become(): maps the packets in flight and says what the process before left. Throws OperationError. */
     map(): Found;
     handedOn(): void;
   };
@@ -57,7 +70,7 @@ export type Dataplane = Omit<LoopOptions, 'message' | 'reload' | 'housekeeping' 
   useTable(table: ForwardingTable): void;
 };
 
-/** Throws OperationError when the statistics cannot be mapped or checksum.wasm is missing. */
+/** Throws OperationError when packet-kernels.wasm is missing. */
 export function prepareDataplane(options: {
   readonly runDirectory: string;
   readonly descriptors: Descriptors;
@@ -80,7 +93,16 @@ export function prepareDataplane(options: {
   };
   const clock = monotonicClock();
   const failure = limitFailures(options.report, clock, errnoName);
-  const stats = mapStats(arena, join(options.runDirectory, STATS_FILE));
+  // Mapped when the turn comes: until then the process does not know whose counters are its.
+  const statsRegion = arena.allocate(STATS_BYTES, MAP_ALIGNMENT);
+  const stats = new DataplaneStats(
+    new Float64Array(arena.memory.buffer, statsRegion.offset, STATS_ROWS * ROW_COLUMNS),
+  );
+  const firstStatsRegion = arena.allocate(STATS_BYTES, MAP_ALIGNMENT);
+  const firstStats = new DataplaneStats(
+    new Float64Array(arena.memory.buffer, firstStatsRegion.offset, STATS_ROWS * ROW_COLUMNS),
+  );
+  let worker = 0;
   const shared = { memory, base: arena.base, stats, clock, report: failure };
 
   const records = new PeerRecords(memory);
@@ -133,9 +155,21 @@ export function prepareDataplane(options: {
     sends,
     writes,
     busyPolling: new BusyPolling(Number(process.env['WEFT_BUSY_POLL_US'] ?? 50) / 1000),
+    become(turn) {
+      worker = turn;
+      if (worker > 0) takeDescriptors(descriptors, worker);
+      mapShared(statsRegion, join(options.runDirectory, statsFileOf(worker)));
+      if (worker > 0) mapShared(firstStatsRegion, join(options.runDirectory, statsFileOf(0)));
+    },
+    followPaths() {
+      for (const { slot } of egress.forwarding.peers) {
+        const mtu = firstStats.get(OWNER_FIRST_PEER + slot, GAUGE.path_mtu);
+        if (mtu > 0) records.setPathMtu(slot, mtu);
+      }
+    },
     inFlight: {
       map() {
-        const path = join(options.runDirectory, 'dataplane.in-flight');
+        const path = join(options.runDirectory, inFlightFileOf(worker));
         createSharedFile(path, IN_FLIGHT_BYTES);
         mapShared(inFlightRegion, path);
         return inFlight.takeOver();
@@ -180,10 +214,13 @@ function monotonicClock(): Clock {
   return createClock(originMs, () => performance.now());
 }
 
-function mapStats(arena: Arena, path: string): DataplaneStats {
-  const region = arena.allocate(STATS_BYTES, MAP_ALIGNMENT);
-  mapShared(region, path);
-  return new DataplaneStats(new Float64Array(arena.memory.buffer, region.offset, STATS_ROWS * ROW_COLUMNS));
+/** Puts a worker's descriptors in the place of the first one's, by whose numbers everything was prepared. */
+function takeDescriptors({ control, tun, receive, others }: Descriptors, worker: number): void {
+  const own = others[worker - 1];
+  invariant(own !== undefined, () => `there is no worker ${worker} among ${others.length + 1}`);
+  for (const [index, place] of [control, tun, receive].entries()) {
+    check(libc.dup3(own[index]!, place, O_CLOEXEC), () => `take the descriptors of worker ${worker}`); // !: three each
+  }
 }
 
 /** Puts the file in the region's place. */

@@ -5,13 +5,14 @@ import { libc } from '../linux/libc.ts';
 import { receivePacket, sendPacket } from '../linux/packet-socket.ts';
 import { READABLE, type Readiness } from '../linux/readiness.ts';
 import { SOCK_SEQPACKET, connectTo } from '../linux/unix-address.ts';
+import { type DescriptorSet, fromDescriptorList } from './descriptor-list.ts';
 import { type HandOverMessage, PROTOCOL, decodeHandOver, encodeHandOver } from './message.ts';
 
 export interface Predecessor {
   readonly version: string;
   readonly bound: string;
-  /** TUN, receive socket, send sockets; this process's to close. */
-  readonly descriptors: readonly number[];
+  /** This process's to close. */
+  readonly descriptors: DescriptorSet;
   /** Resolves when it is no more. */
   readonly gone: Promise<void>;
   /** Ends the connection: it carries on. */
@@ -29,7 +30,7 @@ export interface PredecessorOptions {
   readonly limitMs: number;
 }
 
-/** Undefined when no agent runs on the node, `busy` when it has no turn to give now. Throws OperationError: PREDECESSOR_SILENT, errno names. */
+/** Undefined when no agent runs on the node, `busy` when it has no turn to give now. Throws OperationError: PREDECESSOR_SILENT, PREDECESSOR_REFUSED (what it passed is no set of descriptors), errno names. */
 export async function meetPredecessor(
   options: PredecessorOptions,
 ): Promise<Predecessor | 'busy' | undefined> {
@@ -48,10 +49,19 @@ export async function meetPredecessor(
     );
   }
   if (answer.kind !== 'descriptors') return 'busy';
+  const descriptors = fromDescriptorList(answer.descriptors, answer.workers);
+  if (descriptors === undefined) {
+    for (const each of answer.descriptors) libc.close(each);
+    connection.close();
+    throw new OperationError(
+      `Cannot take over from agent ${answer.version} that runs on this node: it passed ${answer.descriptors.length} descriptors for ${answer.workers} data plane workers; end its pod (kubectl -n weft delete pod, on this node)`,
+      { code: 'PREDECESSOR_REFUSED', context: { path, version: answer.version } },
+    );
+  }
   return {
     version: answer.version,
     bound: answer.bound,
-    descriptors: answer.descriptors,
+    descriptors,
     gone: connection.gone,
     close: () => connection.close(),
     async takeOver(limit) {

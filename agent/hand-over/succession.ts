@@ -6,7 +6,8 @@ import { acceptConnection, receivePacket, sendPacket } from '../linux/packet-soc
 import { libc } from '../linux/libc.ts';
 import { READABLE, type Readiness } from '../linux/readiness.ts';
 import { SOCK_SEQPACKET, connectTo, listenAt } from '../linux/unix-address.ts';
-import { type HandOverMessage, decodeHandOver, encodeHandOver } from './message.ts';
+import { type DescriptorSet, toDescriptorList } from './descriptor-list.ts';
+import { type HandOverMessage, PROTOCOL_WITH_WORKERS, decodeHandOver, encodeHandOver } from './message.ts';
 
 export interface SuccessionOptions {
   /** Of the socket at which keepers listen. */
@@ -15,12 +16,14 @@ export interface SuccessionOptions {
   readonly readiness: Readiness;
   /** What the sockets are bound to, such as "192.0.2.1:6784". */
   readonly bound: string;
-  /** TUN, receive socket, send sockets. */
-  readonly descriptors: readonly number[];
+  readonly descriptors: DescriptorSet;
   /** A successor warms up; it has that version. */
   readonly offered: (version: string) => void;
-  /** Stops everything that uses the descriptors; resolves when that has ended. */
-  readonly letGo: () => Promise<void>;
+  /**
+   * Stops everything that uses the descriptors; resolves when that has ended. `served`: how many workers' the successor knows of, the
+   * others' are to be out of use then.
+   */
+  readonly letGo: (served: number) => Promise<void>;
   /** The successor, which had taken over or not, is no more. */
   readonly ended: (hadTakenOver: boolean) => void;
 }
@@ -67,14 +70,16 @@ export function openSuccession(options: SuccessionOptions): Succession {
   };
 
   let successor: number | undefined;
+  /** How many workers' descriptors it got. */
+  let served = 0;
 
   /** False when the connection is to end. */
   const handle = (fd: number, message: HandOverMessage): boolean => {
-    if (message.kind === 'hello') return offer(fd, message.version);
+    if (message.kind === 'hello') return offer(fd, message);
     if (message.kind !== 'go' || fd !== successor || state !== 'offered') return false;
     state = 'letting_go';
     stopListening(); // the successor listens at the path by now
-    void options.letGo().then(() => {
+    void options.letGo(served).then(() => {
       if (state !== 'letting_go') return; // it ended meanwhile
       state = 'let_go';
       sendPacket(fd, encodeHandOver({ kind: 'yours' }));
@@ -82,14 +87,21 @@ export function openSuccession(options: SuccessionOptions): Succession {
     return true;
   };
 
-  const offer = (fd: number, version: string): boolean => {
+  const offer = (fd: number, { version, protocol }: { version: string; protocol: number }): boolean => {
     if (state !== 'in_charge') {
       sendPacket(fd, encodeHandOver({ kind: 'busy' }));
       return false;
     }
     const { descriptors, bound } = options;
-    const text = encodeHandOver({ kind: 'descriptors', version: options.version, bound });
-    if (!sendPacket(fd, text, descriptors)) return false;
+    const workers = descriptors.workers.slice(0, protocol >= PROTOCOL_WITH_WORKERS ? undefined : 1);
+    const text = encodeHandOver({
+      kind: 'descriptors',
+      version: options.version,
+      bound,
+      workers: workers.length,
+    });
+    if (!sendPacket(fd, text, toDescriptorList({ ...descriptors, workers }))) return false;
+    served = workers.length;
     state = 'offered';
     successor = fd;
     options.offered(version);

@@ -19,6 +19,7 @@ const signatures = {
   writev: 'int64 (int, pointer, int)',
   ioctl: 'int (int, long, pointer)',
   fcntl: 'int (int, int, long)',
+  dup3: 'int (int, int, int)',
   flock: 'int (int, int)',
   socket: 'int (int, int, int)',
   socketpair: 'int (int, int, int, pointer)',

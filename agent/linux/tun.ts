@@ -10,10 +10,15 @@ const O_NONBLOCK = 0o4000;
 const O_CLOEXEC = 0o2000000;
 const TUNSETIFF = 0x400454ca;
 const TUNSETOFFLOAD = 0x400454d0;
+const TUNSETQUEUE = 0x400454d9;
 const IFF_TUN = 0x0001;
 const IFF_MULTI_QUEUE = 0x0100;
+const IFF_ATTACH_QUEUE = 0x0200;
+const IFF_DETACH_QUEUE = 0x0400;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
+const IFREQ_BYTES = 40;
+const IFREQ_FLAGS = 16;
 
 /** TUN_F_* of linux/if_tun.h. */
 export const TUN_F_CSUM = 0x01;
@@ -37,28 +42,37 @@ export interface Tun {
 }
 
 /**
- * Opens (or creates) the device. Throws OperationError: TUN_MISSING (no /dev/net/tun), TUN_DENIED (not allowed to open it),
+ * Opens (or creates) the device, or one more queue of it: the kernel spreads flows over the queues, and sends what answers a flow that was
+ * written to a queue out by the same one. Throws OperationError: TUN_MISSING (no /dev/net/tun), TUN_DENIED (not allowed to open it),
  * TUN_BUSY (a device of that name is in other hands), else the errno's name.
  */
 export function openTun(options: { name: string }): Tun {
-  const arena = new Arena(1);
-  const path = arena.allocate(32);
-  path.bytes.set(new TextEncoder().encode('/dev/net/tun'));
-  const fd = libc.open(path.address, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
+  const fd = openTunQueue(options);
   try {
-    check(fd, () => `open TUN "${options.name}" by /dev/net/tun`);
-    return { fd, offloads: attachTun(arena, fd, options.name) };
+    return { fd, offloads: attachTun(new Arena(1), fd, options.name) };
   } catch (error) {
-    if (fd >= 0) libc.close(fd);
+    libc.close(fd);
     throw explained(error, options.name);
+  }
+}
+
+/** A descriptor that is no queue of the device yet: attachTun makes it one. Throws as openTun. */
+export function openTunQueue({ name }: { name: string }): number {
+  const path = new Arena(1).allocate(32);
+  path.bytes.set(new TextEncoder().encode('/dev/net/tun'));
+  try {
+    const fd = libc.open(path.address, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
+    return check(fd, () => `open TUN "${name}" by /dev/net/tun`);
+  } catch (error) {
+    throw explained(error, name);
   }
 }
 
 /** Makes the device, which is down at first, for a descriptor that has none; returns its offloads. Throws OperationError (errno's name). */
 export function attachTun(arena: Arena, fd: number, name: string): number {
-  const request = arena.allocate(40); // struct ifreq
+  const request = arena.allocate(IFREQ_BYTES);
   request.bytes.set(new TextEncoder().encode(name));
-  request.view.setInt16(16, IFF_TUN | IFF_MULTI_QUEUE | IFF_NO_PI | IFF_VNET_HDR, true);
+  request.view.setInt16(IFREQ_FLAGS, IFF_TUN | IFF_MULTI_QUEUE | IFF_NO_PI | IFF_VNET_HDR, true);
   check(libc.ioctl(fd, TUNSETIFF, request.address), () => `attach to TUN "${name}"`);
   return setOffloads(fd);
 }
@@ -66,6 +80,13 @@ export function attachTun(arena: Arena, fd: number, name: string): number {
 /** As many as the kernel takes, for an attached descriptor; returns them. */
 export const setOffloads = (fd: number): number =>
   OFFLOAD_SETS.find((set) => libc.ioctl(fd, TUNSETOFFLOAD, set) >= 0) ?? 0;
+
+/** Takes a queue out of use, with all that waits in it, or back into use; one that is so already stays so. */
+export function useTunQueue(fd: number, isUsed: boolean): void {
+  const request = new Arena(1).allocate(IFREQ_BYTES);
+  request.view.setInt16(IFREQ_FLAGS, isUsed ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE, true);
+  libc.ioctl(fd, TUNSETQUEUE, request.address);
+}
 
 function explained(error: unknown, name: string): unknown {
   switch (codeOf(error)) {

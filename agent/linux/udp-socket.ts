@@ -1,5 +1,5 @@
-// The tunnel's UDP sockets (udp(7), socket(7)). One receives on the tunnel port; several send, each from a port of its own, so that
-// the outer source port carries inner-flow entropy for ECMP, RSS and SO_REUSEPORT.
+// The tunnel's UDP sockets (udp(7), socket(7)). One for each worker receives on the tunnel port (reuseport-steering.ts says which gets
+// what); several send, each from a port of its own, so that the outer source port carries inner-flow entropy for ECMP, RSS and SO_REUSEPORT.
 import { type Ipv4, formatIpv4 } from '../../proto/address.ts';
 import { OperationError, codeOf } from '../operation-error.ts';
 import { Arena, type Region } from './arena.ts';
@@ -24,6 +24,8 @@ const UDP_GRO = 104;
 const RECEIVE_BUFFER_BYTES = 64 << 20;
 const SEND_BUFFER_BYTES = 8 << 20;
 export const SOCKADDR_IN_BYTES = 16;
+/** Sockets that are opened and given up for their port at most. */
+const PASSED_OVER = 64;
 
 /** One for all calls of the process: each arena reserves gigabytes of address space until it is collected. */
 let memory: Memory | undefined;
@@ -55,18 +57,54 @@ export function writeSocketAddress(region: Region, address: Ipv4, port: number):
   region.view.setUint32(4, address, false);
 }
 
+export interface SocketAddress {
+  readonly address: Ipv4;
+  readonly port: number;
+}
+
 /** The socket that receives tunnel datagrams, with UDP_GRO where the kernel has it. Throws OperationError: PORT_IN_USE, ADDRESS_NOT_LOCAL. */
-export function openReceiveSocket(options: { address: Ipv4; port: number }): number {
-  const fd = openBound(options);
+export function openReceiveSocket(options: SocketAddress): number {
+  return bound(openUnboundReceiveSocket(), options);
+}
+
+/** One that receives nothing before bindSocket(). Throws OperationError (errno's name). */
+export function openUnboundReceiveSocket(): number {
+  const fd = openSocket();
+  setInt({ fd, level: SOL_SOCKET, option: SO_REUSEPORT, value: 1 });
   setInt({ fd, level: SOL_SOCKET, option: SO_RCVBUFFORCE, value: RECEIVE_BUFFER_BYTES });
   setInt({ fd, level: SOL_UDP, option: UDP_GRO, value: 1 }); // older kernels refuse: datagrams then come one by one
   return fd;
 }
 
+/**
+ * `count` sockets that only send, whose ports differ modulo `count`: the peer chooses a worker by the port, so no worker of a peer goes
+ * without flows by chance. Throws OperationError.
+ */
+export function openSendSockets({ address, count }: { address: Ipv4; count: number }): readonly number[] {
+  const kept = new Map<number, number>();
+  const passedOver: number[] = [];
+  try {
+    while (kept.size < count) {
+      const fd = openSendSocket({ address });
+      const remainder = portOf(fd) % count;
+      const isUseful = !kept.has(remainder);
+      if (isUseful || passedOver.length === PASSED_OVER) {
+        kept.set(isUseful ? remainder : -kept.size - 1, fd);
+      } else passedOver.push(fd); // open still, or its port might be drawn again
+    }
+    return [...kept.values()];
+  } catch (error) {
+    for (const fd of kept.values()) libc.close(fd);
+    throw error;
+  } finally {
+    for (const fd of passedOver) libc.close(fd);
+  }
+}
+
 /** A socket that only sends: a classic BPF filter drops whatever arrives at its port. */
 export function openSendSocket(options: { address: Ipv4 }): number {
   const { instruction, program } = allocated();
-  const fd = openBound({ ...options, port: 0 });
+  const fd = bound(openSocket(), { ...options, port: 0 });
   setInt({ fd, level: SOL_SOCKET, option: SO_SNDBUFFORCE, value: SEND_BUFFER_BYTES });
   // Like the kernel's vxlan device, no DF on the outer packet: the device MTU keeps it below the underlay's.
   setInt({ fd, level: SOL_IP, option: IP_MTU_DISCOVER, value: IP_PMTUDISC_DONT });
@@ -80,24 +118,39 @@ export function openSendSocket(options: { address: Ipv4 }): number {
   return fd;
 }
 
-function openBound(options: { address: Ipv4; port: number }): number {
-  const { address } = allocated();
-  const fd = check(
-    libc.socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0),
-    () => 'open a UDP socket',
-  );
-  if (options.port !== 0) setInt({ fd, level: SOL_SOCKET, option: SO_REUSEPORT, value: 1 });
-  writeSocketAddress(address, options.address, options.port);
+const openSocket = (): number =>
+  check(libc.socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), () => 'open a UDP socket');
+
+/** Returns the socket, or closes it and throws. */
+function bound(fd: number, to: SocketAddress): number {
   try {
-    check(
-      libc.bind(fd, address.address, SOCKADDR_IN_BYTES),
-      () => `bind UDP ${formatIpv4(options.address)}:${options.port}`,
-    );
+    bindSocket(fd, to);
     return fd;
   } catch (error) {
     libc.close(fd);
-    throw explained(error, options);
+    throw error;
   }
+}
+
+/** Throws OperationError: PORT_IN_USE, ADDRESS_NOT_LOCAL. */
+export function bindSocket(fd: number, to: SocketAddress): void {
+  const { address } = allocated();
+  writeSocketAddress(address, to.address, to.port);
+  try {
+    check(
+      libc.bind(fd, address.address, SOCKADDR_IN_BYTES),
+      () => `bind UDP ${formatIpv4(to.address)}:${to.port}`,
+    );
+  } catch (error) {
+    throw explained(error, to);
+  }
+}
+
+function portOf(fd: number): number {
+  const { address, value } = allocated();
+  value.view.setInt32(0, SOCKADDR_IN_BYTES, true);
+  check(libc.getsockname(fd, address.address, value.address), () => 'read the port of a socket');
+  return address.view.getUint16(2);
 }
 
 function explained(error: unknown, { address, port }: { address: Ipv4; port: number }): unknown {

@@ -44,6 +44,20 @@ export function addDataplaneMetrics(registry: MetricsRegistry, source: Dataplane
     samples: () => trafficSamples(BYTES),
   });
   registry.mirroredCounter({
+    name: 'weft_dataplane_worker_packets_total',
+    help: 'Inner packets that each worker of the data plane sent to peers (egress) and took from them (ingress).',
+    labels: ['direction', 'worker'],
+    samples() {
+      const stats = source.stats();
+      return WORKER_COUNTERS.flatMap(([direction, counter]) =>
+        (stats?.byWorker(counter) ?? []).map((total, worker): Sample => [
+          { direction, worker: String(worker) },
+          total,
+        ]),
+      );
+    },
+  });
+  registry.mirroredCounter({
     name: 'weft_dropped_packets_total',
     help: "Packets that the data plane or the node's nftables rules refused, by reason; peer is empty where none is concerned.",
     labels: ['reason', 'peer'],
@@ -106,6 +120,11 @@ interface Column {
   readonly direction: 'egress' | 'ingress';
   readonly at: number;
 }
+
+const WORKER_COUNTERS = [
+  ['egress', 'egress_packets'],
+  ['ingress', 'ingress_packets'],
+] as const;
 
 /** The first is what "busy" is measured by. */
 const TRAFFIC = ['egress_bytes', 'ingress_bytes', 'egress_packets', 'ingress_packets'] as const;

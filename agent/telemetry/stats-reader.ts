@@ -1,6 +1,7 @@
-// Reads the data plane's counters (proto/dataplane-stats.ts): one read of the file, a typed view on it. And what they say about a peer:
-// whether it is there. Times are CLOCK_MONOTONIC milliseconds, a parameter.
+// Reads the data plane's counters (proto/dataplane-stats.ts): one read of each worker's file, a typed view on their sum. And what they say
+// about a peer: whether it is there. Times are CLOCK_MONOTONIC milliseconds, a parameter.
 import { closeSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
 
 import {
   type Counter,
@@ -17,20 +18,43 @@ import {
   statsIndex,
 } from '../../proto/dataplane-stats.ts';
 import type { DropReason } from '../../proto/drop-reason.ts';
+import { MOST_WORKERS, statsFileOf } from '../../proto/worker-files.ts';
 
-/** Rows that were not read, or not written yet, are zero. */
+/** Of all workers together. Rows that were not read, or not written yet, are zero. */
 export interface StatsSnapshot {
   counter(row: number, counter: Counter): number;
   drops(row: number, reason: DropReason): number;
+  /** When a peer was heard: by whichever worker heard it last. What probes tell: the first worker's, who alone sends them. */
   gauge(row: number, gauge: Gauge): number;
+  /** The first worker's; `generation` is that of the table which all use. */
   process(gauge: ProcessGauge): number;
+  /** The counter's sum over the rows, by worker. */
+  byWorker(counter: Counter): readonly number[];
 }
 
 export const peerRow = (slot: number): number => FIRST_PEER_ROW + slot;
 
-/** Rows up to that of the highest slot in use. Undefined when there is no file (no keeper ran yet). */
-export function readStats(path: string, highestSlot: number): StatsSnapshot | undefined {
+export interface StatsSource {
+  readonly runDirectory: string;
+  /** Rows up to that of the highest slot in use are read. */
+  readonly highestSlot: number;
+  /** How many there are now; what workers before them counted is counted still. */
+  readonly workers: number;
+}
+
+/** Undefined when there is no file (no keeper ran yet). */
+export function readStats({ runDirectory, highestSlot, workers }: StatsSource): StatsSnapshot | undefined {
   const rows = Math.min(STATS_ROWS, peerRow(highestSlot) + 1);
+  const files: Float64Array[] = [];
+  for (let worker = 0; worker < MOST_WORKERS; worker++) {
+    const values = readRows(join(runDirectory, statsFileOf(worker)), rows);
+    if (values === undefined) break;
+    files.push(values);
+  }
+  return files.length === 0 ? undefined : statsSnapshot(files, workers);
+}
+
+function readRows(path: string, rows: number): Float64Array | undefined {
   const values = new Float64Array(rows * ROW_COLUMNS);
   let fd: number;
   try {
@@ -43,16 +67,37 @@ export function readStats(path: string, highestSlot: number): StatsSnapshot | un
   } finally {
     closeSync(fd);
   }
-  return statsSnapshot(values);
+  return values;
 }
 
-export function statsSnapshot(values: Float64Array): StatsSnapshot {
-  const at = (row: number, column: number): number => values[statsIndex(row, column)] ?? 0;
+/** `files`: one for each worker that there was; the first `workers` of them work now. */
+export function statsSnapshot(files: readonly Float64Array[], workers = 1): StatsSnapshot {
+  const [first = new Float64Array(0)] = files;
+  const at = (values: Float64Array, row: number, column: number): number =>
+    values[statsIndex(row, column)] ?? 0;
+  const sum = (row: number, column: number): number =>
+    files.reduce((total, values) => total + at(values, row, column), 0);
+  const generationOf = (values: Float64Array): number =>
+    at(values, NO_PEER_ROW, processGaugeColumn('generation'));
   return {
-    counter: (row, counter) => at(row, counterColumn(counter)),
-    drops: (row, reason) => at(row, dropColumn(reason)),
-    gauge: (row, gauge) => at(row, gaugeColumn(gauge)),
-    process: (gauge) => at(NO_PEER_ROW, processGaugeColumn(gauge)),
+    counter: (row, counter) => sum(row, counterColumn(counter)),
+    drops: (row, reason) => sum(row, dropColumn(reason)),
+    gauge: (row, gauge) =>
+      gauge === 'last_ingress_ms'
+        ? Math.max(...files.map((values) => at(values, row, gaugeColumn(gauge))))
+        : at(first, row, gaugeColumn(gauge)),
+    process: (gauge) =>
+      gauge === 'generation'
+        ? Math.min(...files.slice(0, workers).map(generationOf))
+        : at(first, NO_PEER_ROW, processGaugeColumn(gauge)),
+    byWorker: (counter) =>
+      files.map((values) => {
+        let total = 0;
+        for (let index = statsIndex(0, counterColumn(counter)); index < values.length; index += ROW_COLUMNS) {
+          total += values[index] ?? 0;
+        }
+        return total;
+      }),
   };
 }
 

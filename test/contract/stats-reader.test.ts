@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -15,20 +15,34 @@ import {
   processGaugeColumn,
   statsIndex,
 } from '../../proto/dataplane-stats.ts';
+import { statsFileOf } from '../../proto/worker-files.ts';
 
 const directory = mkdtempSync(join(tmpdir(), `weft-test-${process.pid}-stats-`));
 after(() => rmSync(directory, { recursive: true }));
 
-test('readStats: the values where the layout has them; rows beyond the highest slot are not read', () => {
-  const path = join(directory, 'dataplane.stats');
+/** Writes a worker's file: the layout's cells by row and column. */
+function writeStats(runDirectory: string, worker: number, cells: readonly (readonly number[])[]): void {
   const values = new Float64Array(STATS_BYTES / 8);
-  values[statsIndex(NO_PEER_ROW, processGaugeColumn('process_id'))] = 4711;
-  values[statsIndex(peerRow(5), counterColumn('egress_bytes'))] = 2 ** 53;
-  values[statsIndex(peerRow(5), dropColumn('tun_write_failed'))] = 3;
-  values[statsIndex(peerRow(5), gaugeColumn('probe_rtt_us'))] = 81.5;
-  values[statsIndex(peerRow(6), counterColumn('egress_bytes'))] = 9;
-  writeFileSync(path, new Uint8Array(values.buffer));
-  const stats = readStats(path, 5);
+  for (const [row = 0, column = 0, value = 0] of cells) values[statsIndex(row, column)] = value;
+  writeFileSync(join(runDirectory, statsFileOf(worker)), new Uint8Array(values.buffer));
+}
+
+const folder = (name: string): string => {
+  const path = join(directory, name);
+  mkdirSync(path);
+  return path;
+};
+
+test('readStats: the values where the layout has them; rows beyond the highest slot are not read', () => {
+  const runDirectory = folder('one');
+  writeStats(runDirectory, 0, [
+    [NO_PEER_ROW, processGaugeColumn('process_id'), 4711],
+    [peerRow(5), counterColumn('egress_bytes'), 2 ** 53],
+    [peerRow(5), dropColumn('tun_write_failed'), 3],
+    [peerRow(5), gaugeColumn('probe_rtt_us'), 81.5],
+    [peerRow(6), counterColumn('egress_bytes'), 9],
+  ]);
+  const stats = readStats({ runDirectory, highestSlot: 5, workers: 1 });
   assert.equal(stats?.process('process_id'), 4711);
   assert.equal(stats?.counter(peerRow(5), 'egress_bytes'), 2 ** 53);
   assert.equal(stats?.drops(peerRow(5), 'tun_write_failed'), 3);
@@ -36,9 +50,45 @@ test('readStats: the values where the layout has them; rows beyond the highest s
   assert.equal(stats?.counter(peerRow(6), 'egress_bytes'), 0);
 });
 
+test("readStats: workers' counters are added up, also of one that is no more; gauges are the newest", () => {
+  const runDirectory = folder('three');
+  writeStats(runDirectory, 0, [
+    [NO_PEER_ROW, processGaugeColumn('process_id'), 4711],
+    [NO_PEER_ROW, processGaugeColumn('generation'), 8],
+    [NO_PEER_ROW, dropColumn('egress_truncated'), 1],
+    [peerRow(0), counterColumn('egress_packets'), 10],
+    [peerRow(1), counterColumn('egress_packets'), 5],
+    [peerRow(0), gaugeColumn('last_ingress_ms'), 900],
+    [peerRow(0), gaugeColumn('probe_rtt_us'), 81.5],
+    [peerRow(0), gaugeColumn('first_unanswered_probe_ms'), 7],
+  ]);
+  writeStats(runDirectory, 1, [
+    [NO_PEER_ROW, processGaugeColumn('process_id'), 4712],
+    [NO_PEER_ROW, processGaugeColumn('generation'), 7],
+    [NO_PEER_ROW, dropColumn('egress_truncated'), 2],
+    [peerRow(0), counterColumn('egress_packets'), 100],
+    [peerRow(0), gaugeColumn('last_ingress_ms'), 950],
+  ]);
+  writeStats(runDirectory, 2, [
+    [NO_PEER_ROW, processGaugeColumn('generation'), 3],
+    [peerRow(1), counterColumn('egress_packets'), 1000],
+  ]);
+  const stats = readStats({ runDirectory, highestSlot: 1, workers: 2 });
+  assert.equal(stats?.counter(peerRow(0), 'egress_packets'), 110);
+  assert.equal(stats?.counter(peerRow(1), 'egress_packets'), 1005);
+  assert.equal(stats?.drops(NO_PEER_ROW, 'egress_truncated'), 3);
+  assert.deepEqual(stats?.byWorker('egress_packets'), [15, 100, 1000]);
+  assert.equal(stats?.gauge(peerRow(0), 'last_ingress_ms'), 950);
+  assert.equal(stats?.gauge(peerRow(0), 'probe_rtt_us'), 81.5);
+  assert.equal(stats?.gauge(peerRow(0), 'first_unanswered_probe_ms'), 7);
+  assert.equal(stats?.process('process_id'), 4711);
+  assert.equal(stats?.process('generation'), 7, 'the table that all who work use');
+});
+
 test('readStats: a missing file is undefined, a short one is zeros', () => {
-  assert.equal(readStats(join(directory, 'none'), 0), undefined);
-  const path = join(directory, 'short');
-  writeFileSync(path, new Uint8Array(ROW_COLUMNS * 8 - 3));
-  assert.equal(readStats(path, 100)?.counter(peerRow(100), 'egress_bytes'), 0);
+  assert.equal(readStats({ runDirectory: join(directory, 'none'), highestSlot: 0, workers: 1 }), undefined);
+  const runDirectory = folder('short');
+  writeFileSync(join(runDirectory, statsFileOf(0)), new Uint8Array(ROW_COLUMNS * 8 - 3));
+  const stats = readStats({ runDirectory, highestSlot: 100, workers: 1 });
+  assert.equal(stats?.counter(peerRow(100), 'egress_bytes'), 0);
 });

@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import { type HandOverMessage, decodeHandOver, encodeHandOver } from '../../agent/hand-over/message.ts';
 
 const MESSAGES: readonly HandOverMessage[] = [
-  { kind: 'hello', protocol: 1, version: '0.1.0' },
-  { kind: 'descriptors', version: '0.1.0', bound: '192.0.2.1:6784' },
+  { kind: 'hello', protocol: 2, version: '0.1.0' },
+  { kind: 'descriptors', version: '0.1.0', bound: '192.0.2.1:6784', workers: 4 },
   { kind: 'busy' },
   { kind: 'go' },
   { kind: 'yours' },

@@ -51,10 +51,10 @@ function createRig(peerCount: number): Rig {
   const tracker = createConnectionTracker({ probeIntervalMs: INTERVAL });
   const source: MetricsSource = {
     version: '0.1.0',
-    connections: () => tracker.observe(peers, statsSnapshot(values), time.now),
+    connections: () => tracker.observe(peers, statsSnapshot([values]), time.now),
     terminations: () => tracker.terminations(),
     isEncrypted: () => false,
-    stats: () => statsSnapshot(values),
+    stats: () => statsSnapshot([values]),
     firewallRefusals: () => firewall,
     pool: () => ({ used: 4, free: 122, pendingAllocations: 1, pendingClaims: 0 }),
     ownBlocks: () => ({ held: 2, fenced: 0, returning: 0 }),
@@ -87,7 +87,7 @@ test('connection tracker: tells of a peer that answers at the first look, and of
   const names = ['answers', 'silent', 'was-away', 'kernel'];
   const peers = names.map((name, slot) => ({ name, slot, probes: name !== 'kernel' }));
   const look = (nowMs: number): readonly string[] => {
-    tracker.observe(peers, statsSnapshot(values), nowMs);
+    tracker.observe(peers, statsSnapshot([values]), nowMs);
     return told.splice(0);
   };
   hear(0, 100_000);
@@ -174,7 +174,7 @@ test('refusalTotals: every reason, over the rows asked for, also without statist
   values[statsIndex(2, dropColumn('vxlan_vni'))] = 10;
   values[statsIndex(3, dropColumn('vxlan_vni'))] = 100;
   const firewall = new Map<FirewallReason, number>([['pod_ipv6', 1000]]);
-  const totals = refusalTotals({ stats: statsSnapshot(values), rows: [NO_PEER_ROW, 3], firewall });
+  const totals = refusalTotals({ stats: statsSnapshot([values]), rows: [NO_PEER_ROW, 3], firewall });
   assert.deepEqual([...totals.keys()], REFUSAL_REASONS);
   assert.deepEqual(Object.fromEntries([...totals].filter(([, count]) => count > 0)), {
     unknown_sender: 1,
@@ -235,7 +235,7 @@ test('createBusiestPeers: no series ever goes down, however peers come, go and o
 test('connectionState: established, pending, failed', () => {
   const values = new Float64Array((peerRow(0) + 1) * ROW_COLUMNS);
   const stateAt = (nowMs: number, probes = true): string =>
-    connectionState(statsSnapshot(values), { slot: 0, probes, nowMs, probeIntervalMs: INTERVAL });
+    connectionState(statsSnapshot([values]), { slot: 0, probes, nowMs, probeIntervalMs: INTERVAL });
   assert.equal(stateAt(10_000), 'pending');
   values[statsIndex(peerRow(0), gaugeColumn('last_probe_answer_ms'))] = 10_000;
   assert.equal(stateAt(13_000), 'established');

@@ -14,8 +14,11 @@ export interface ForwardingPublisher {
   };
 }
 
-/** `path` lies on tmpfs, so no sync is needed; `channelFd` is the data plane's control channel. */
-export function createForwardingPublisher(options: { path: string; channelFd: number }): ForwardingPublisher {
+/** `path` lies on tmpfs, so no sync is needed; `channelFds` are the control channels of the data plane's workers. */
+export function createForwardingPublisher(options: {
+  path: string;
+  channelFds: readonly number[];
+}): ForwardingPublisher {
   let { generation, content } = lastPublished(options.path);
   return {
     publish(inputs) {
@@ -33,7 +36,7 @@ export function createForwardingPublisher(options: { path: string; channelFd: nu
         closeSync(fd);
       }
       renameSync(temporary, options.path);
-      sendText(options.channelFd, 'table');
+      for (const fd of options.channelFds) sendText(fd, 'table');
       return { generation, changed: true };
     },
   };

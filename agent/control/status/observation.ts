@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 import { type Cidr, cidrSize, formatCidr, formatIpv4, formatMac } from '../../../proto/address.ts';
 import { blockCount } from '../../../proto/address.ts';
-import { NO_PEER_ROW, SELF_ROW, STATS_FILE } from '../../../proto/dataplane-stats.ts';
+import { NO_PEER_ROW, SELF_ROW } from '../../../proto/dataplane-stats.ts';
 import { PROBE_INTERVAL_MS } from '../../../proto/probe.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
 import { readRoleStates, rolesPath } from '../../role-states.ts';
@@ -59,7 +59,6 @@ export interface Observation extends StatusSource {
 
 export function createObservation(options: ObservationOptions): Observation {
   const { settings, pool, monotonicMs, log } = options;
-  const statsPath = join(settings.runDirectory, STATS_FILE);
   let repairs = 0;
   let lastRepair: Timed | undefined;
   let lastError: Timed | undefined;
@@ -83,7 +82,11 @@ export function createObservation(options: ObservationOptions): Observation {
 
   const stats = (): StatsSnapshot | undefined => {
     const slots = [...options.view().reachable.values()].map(({ slot }) => slot);
-    return readStats(statsPath, Math.max(0, ...slots));
+    return readStats({
+      runDirectory: settings.runDirectory,
+      highestSlot: Math.max(0, ...slots),
+      workers: settings.dataplaneWorkers ?? 1,
+    });
   };
   const firewallCounters = openFirewallCounters();
   const firewallRefusals = (): FirewallRefusals => {
