@@ -4,12 +4,12 @@ import process from 'node:process';
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-import { readRoleStates } from '../../agent/role-states.ts';
+import { type RoleState, readRoleStates } from '../../agent/role-states.ts';
 import { runCommand, tryCommand } from './command.ts';
 import { condition, until } from './condition.ts';
 import { LAB_DIRECTORY } from './enclosure.ts';
 import type { NodeNamespace } from './node-namespace.ts';
-import { type LabProcess, startProcess } from './process.ts';
+import { type LabProcess, childrenOf, startProcess } from './process.ts';
 
 /** One for all labs: what was compiled once starts in a third of the time. */
 const COMPILE_CACHE = fileURLToPath(new URL('../../node_modules/.cache/weft', import.meta.url));
@@ -45,6 +45,8 @@ export interface Agent {
   readonly ready: (boundMs?: number) => Promise<void>;
   /** Process id of the role that is active now; 0 when there is none. */
   readonly pidOf: (role: Role) => number;
+  /** Process ids of the data plane's workers by number, 0 where there is none at the moment; and of the processes that wait for a turn. */
+  readonly dataplanes: () => { readonly workers: readonly number[]; readonly spares: readonly number[] };
   /** kill -9; returns the id that was killed. */
   readonly killRole: (role: Role) => number;
   /** Resolves when another process than `pid` is the active one of the role, and, for control, serves again. */
@@ -72,13 +74,10 @@ export function createAgent(node: NodeNamespace, kubeconfig: string): Agent {
       },
       logFile,
     });
+  const stateOf = (role: Role): RoleState | undefined =>
+    readRoleStates(node.path(`${RUN_DIRECTORY}/roles.json`)).find((state) => state.role === role);
   const pidOf = (role: Role): number =>
-    role === 'keeper'
-      ? keeper?.running() === true
-        ? keeper.pid
-        : 0
-      : (readRoleStates(node.path(`${RUN_DIRECTORY}/roles.json`)).find((state) => state.role === role)?.pid ??
-        0);
+    role === 'keeper' ? (keeper?.running() === true ? keeper.pid : 0) : (stateOf(role)?.pid ?? 0);
   const curl = (url: string): readonly string[] => [
     'curl',
     '--silent',
@@ -133,6 +132,12 @@ export function createAgent(node: NodeNamespace, kubeconfig: string): Agent {
         { what: `the agent of "${node.name}" to be ready`, boundMs },
       ),
     pidOf,
+    dataplanes: () => {
+      const state = stateOf('dataplane');
+      const workers = state?.pids ?? [state?.pid ?? 0];
+      const all = childrenOf(pidOf('keeper')).filter(({ command }) => command.includes('dataplane/main.ts'));
+      return { workers, spares: all.map(({ pid }) => pid).filter((pid) => !workers.includes(pid)) };
+    },
     killRole: (role) => {
       const pid = pidOf(role);
       if (pid === 0) throw new Error(`No ${role} runs on "${node.name}"`);

@@ -81,10 +81,14 @@ function summarise({ sentAt, answeredAt, duplicates, sendErrors, from, to }: Rec
   const roundTrips: number[] = [];
   const arrivals: number[] = [];
   let duplicated = 0;
+  let reordered = 0;
+  let latest = 0;
   for (let sequence = from; sequence < to; sequence += 1) {
     const arrival = answeredAt[sequence];
     duplicated += duplicates.get(sequence) ?? 0;
     if (arrival === undefined) continue;
+    if (arrival < latest) reordered += 1;
+    latest = Math.max(latest, arrival);
     arrivals.push(arrival);
     roundTrips.push(arrival - (sentAt[sequence] ?? arrival));
   }
@@ -96,6 +100,7 @@ function summarise({ sentAt, answeredAt, duplicates, sendErrors, from, to }: Rec
     sent: to - from,
     lost: to - from - arrivals.length,
     duplicates: duplicated,
+    reordered,
     sendErrors,
     roundTripMs: { p50: quantile(0.5), p99: quantile(0.99), max: quantile(1) },
     longestGapMs: arrivals.reduce((longest, at, index) => {

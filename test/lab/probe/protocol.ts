@@ -11,6 +11,8 @@ export interface ProbeReport {
   readonly sent: number;
   readonly lost: number;
   readonly duplicates: number;
+  /** Answers that came after that of a datagram which was sent later. */
+  readonly reordered: number;
   /** Datagrams that the sender's own kernel refused (ICMP errors, full buffers); they count as lost too. */
   readonly sendErrors: number;
   readonly roundTripMs: { readonly p50: number; readonly p99: number; readonly max: number };
