@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 
 import { until } from '../lab/condition.ts';
-import { type Window, disturb } from '../lab/disturbance.ts';
+import { disturb } from '../lab/disturbance.ts';
 import { runCommand } from '../lab/command.ts';
 import { enterEnclosure } from '../lab/enclosure.ts';
 import { type Lab, type LabNode, createLab } from '../lab/lab.ts';
@@ -54,13 +54,23 @@ async function withoutLoss(acts: readonly Act[], say: (text: string) => void): P
   const flows = await startFlows();
   const [watched] = flows;
   assert.ok(watched !== undefined);
-  const windows: Window[] = [];
-  for (const { what, act } of acts) windows.push(await disturb(watched, { what, act, calmAnswers: 50 }));
+  const marks = (): Promise<readonly number[]> => Promise.all(flows.map((flow) => flow.mark()));
+  const windows: { what: string; backMs: number; from: readonly number[]; to: readonly number[] }[] = [];
+  for (const { what, act } of acts) {
+    let from: readonly number[] = [];
+    const marked = async (): Promise<void> => {
+      from = await marks();
+      await act();
+    };
+    const { backMs } = await disturb(watched, { what, act: marked, calmAnswers: 50 });
+    windows.push({ what, backMs, from, to: await marks() });
+  }
   for (const flow of flows) await flow.finish();
   const reports = await Promise.all(flows.map((flow) => flow.report()));
-  for (const { what, from, to, backMs } of windows) {
-    const { longestGapMs } = await watched.report(from, to);
-    say(`${what}: took ${backMs.toFixed(0)} ms, longest pause of one flow ${longestGapMs.toFixed(0)} ms`);
+  for (const { what, backMs, from, to } of windows) {
+    const during = await Promise.all(flows.map((flow, index) => flow.report(from[index], to[index])));
+    const slowest = Math.max(...during.map(({ roundTripMs }) => roundTripMs.max));
+    say(`${what}: took ${backMs.toFixed(0)} ms, longest round trip of any flow ${slowest.toFixed(0)} ms`);
   }
   const sum = (name: 'sent' | 'lost' | 'duplicates' | 'reordered' | 'sendErrors'): number =>
     reports.reduce((total, report) => total + report[name], 0);

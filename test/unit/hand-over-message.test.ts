@@ -24,6 +24,18 @@ test('decodeHandOver ignores fields that a later version added', () => {
   assert.deepEqual(decodeHandOver(text), { ok: true, value: MESSAGES[0] });
 });
 
+test('decodeHandOver takes an agent that does not say how many workers it has for one of one worker', () => {
+  const text = '{"kind":"descriptors","version":"0.1.0","bound":"192.0.2.1:6784"}';
+  assert.deepEqual(decodeHandOver(text), {
+    ok: true,
+    value: { kind: 'descriptors', version: '0.1.0', bound: '192.0.2.1:6784', workers: 1 },
+  });
+  for (const workers of [0, 9, 1.5, '2', null]) {
+    const wrong = JSON.stringify({ kind: 'descriptors', version: 'x', bound: 'y', workers });
+    assert.deepEqual(decodeHandOver(wrong), { ok: false, reason: 'malformed' }, wrong);
+  }
+});
+
 test('decodeHandOver refuses by reason, and every cut message', () => {
   for (const text of [
     '',

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { formatCidr } from '../../proto/address.ts';
 import { OperationError } from '../../agent/operation-error.ts';
-import { SETTING_TABLE, parseSettings } from '../../agent/settings.ts';
+import { SETTING_TABLE, defaultWorkers, parseSettings } from '../../agent/settings.ts';
 
 const refusal = (environment: Record<string, string>): string => {
   try {
@@ -45,8 +45,28 @@ test('parseSettings refuses a bad value with its name, the value and the remedy'
     [{ WEFT_RUN_DIR: 'run' }, /absolute path/],
     [{ HOSTNAME: 'Bad_Name' }, /HOSTNAME="Bad_Name"/],
     [{ WEFT_MASQUERADE: 'yes' }, /one of 0, 1/],
+    [{ WEFT_DATAPLANE_WORKERS: '0' }, /WEFT_DATAPLANE_WORKERS="0": write a whole number from 1 to 8/],
+    [{ WEFT_DATAPLANE_WORKERS: '9' }, /from 1 to 8/],
+    [{ WEFT_DATAPLANE_WORKERS: 'auto' }, /WEFT_DATAPLANE_WORKERS="auto"/],
   ];
   for (const [environment, expected] of cases) assert.match(refusal(environment), expected);
+});
+
+test('defaultWorkers: half the processors, at least 1 and at most 4; the setting wins', () => {
+  const defaults = [1, 2, 3, 4, 6, 8, 9, 256].map((count) => [count, defaultWorkers(count)]);
+  assert.deepEqual(defaults, [
+    [1, 1],
+    [2, 1],
+    [3, 1],
+    [4, 2],
+    [6, 3],
+    [8, 4],
+    [9, 4],
+    [256, 4],
+  ]);
+  assert.equal(parseSettings({ HOSTNAME: 'n1' }).dataplaneWorkers, undefined);
+  assert.equal(parseSettings({ HOSTNAME: 'n1', WEFT_DATAPLANE_WORKERS: '' }).dataplaneWorkers, undefined);
+  assert.equal(parseSettings({ HOSTNAME: 'n1', WEFT_DATAPLANE_WORKERS: '3' }).dataplaneWorkers, 3);
 });
 
 test('parseSettings needs the node name', () => {
