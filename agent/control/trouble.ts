@@ -48,6 +48,11 @@ export const TROUBLES: readonly (readonly [code: string, reason: EventReason, me
   ['NFT_MISSING', 'NetworkUnavailable', 'the program nft cannot be run'],
   ['NFT_REFUSED', 'NetworkUnavailable', "the kernel refuses Weft's nftables rules"],
   ['PREDECESSOR_SILENT', 'NetworkUnavailable', 'the agent that runs on the node does not answer the new one'],
+  [
+    'PREDECESSOR_REFUSED',
+    'NetworkUnavailable',
+    'the agent that runs on the node does not pass what the new one needs',
+  ],
   ['FORBIDDEN', 'ClusterStateUnavailable', "the agent's role does not allow a request that it needs"],
   ['UNAUTHORIZED', 'ClusterStateUnavailable', 'the API server does not take the credentials'],
   [

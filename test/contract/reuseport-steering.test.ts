@@ -57,7 +57,11 @@ test('steerBySourcePort: a port meets one socket, the remainder of its division;
     while (sockets.length < count) sockets.push(openReceiveSocket({ address: LOOPBACK, port: PORT }));
     steerBySourcePort(sockets[0] ?? -1, count);
     const packets = await deliver(PORTS, frame(ETHERTYPE_IPV4, 1));
-    assert.deepEqual([...packets], PORTS.map((port) => [port, port % count]), `${count} sockets`);
+    assert.deepEqual(
+      [...packets],
+      PORTS.map((port) => [port, port % count]),
+      `${count} sockets`,
+    );
     const probes = await deliver(PORTS.slice(0, 8), frame(ETHERTYPE_PROBE, 2));
     assert.deepEqual([...new Set(probes.values())], [0]);
     const short = await deliver(PORTS.slice(0, 8), frame(ETHERTYPE_IPV4, 3).subarray(0, 21));

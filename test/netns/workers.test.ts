@@ -103,7 +103,10 @@ const restored = ({ agent }: LabNode, killed: readonly number[]): Promise<void> 
   );
 
 const kill =
-  (on: LabNode, choose: (pids: ReturnType<LabNode['agent']['dataplanes']>) => readonly (number | undefined)[]) =>
+  (
+    on: LabNode,
+    choose: (pids: ReturnType<LabNode['agent']['dataplanes']>) => readonly (number | undefined)[],
+  ) =>
   async (): Promise<void> => {
     const pids = choose(on.agent.dataplanes()).filter((pid) => pid !== undefined);
     for (const pid of pids) process.kill(pid, 'SIGKILL');
@@ -125,13 +128,18 @@ test('flows are spread over the workers of both nodes, both ways, and keep their
   const reports = await Promise.all(flows.map((flow) => flow.report()));
   const sum = (name: 'sent' | 'lost' | 'reordered'): number =>
     reports.reduce((total, report) => total + report[name], 0);
-  t.diagnostic(`${sum('sent')} sent in ${FLOWS} flows, ${sum('lost')} lost, ${sum('reordered')} out of order`);
+  t.diagnostic(
+    `${sum('sent')} sent in ${FLOWS} flows, ${sum('lost')} lost, ${sum('reordered')} out of order`,
+  );
   for (const each of nodes) {
     for (const direction of ['egress', 'ingress'] as const) {
       const counts = await carried(each, direction);
       t.diagnostic(`${each.name} ${direction}: ${counts.join(' and ')} packets`);
       assert.equal(counts.length, WORKERS);
-      assert.ok(counts.every((count) => count > sum('sent') / FLOWS / 2), `${counts}`);
+      assert.ok(
+        counts.every((count) => count > sum('sent') / FLOWS / 2),
+        counts.join(),
+      );
     }
   }
   assert.equal(sum('lost'), 0);
@@ -142,7 +150,10 @@ test('each worker and the spare are killed with -9 in turn, on both nodes: nothi
   for (let round = 0; round < ROUNDS; round++) {
     for (const on of nodes) {
       for (let worker = 0; worker < WORKERS; worker++) {
-        acts.push({ what: `worker ${worker} of ${on.name}`, act: kill(on, ({ workers }) => [workers[worker]]) });
+        acts.push({
+          what: `worker ${worker} of ${on.name}`,
+          act: kill(on, ({ workers }) => [workers[worker]]),
+        });
       }
       acts.push({ what: `spare of ${on.name}`, act: kill(on, ({ spares }) => spares) });
     }
@@ -167,13 +178,15 @@ test('somebody deletes the TUN: all its queues are attached again', async () => 
   await node.agent.ready();
   const [from, to] = lab.pods();
   assert.ok(from !== undefined && to !== undefined);
-  await until(
-    async () => (await from.tryExec(['ping', '-c1', '-W1', to.address])).status === 0,
-    { what: 'the address and the route to be back' },
-  );
+  await until(async () => (await from.tryExec(['ping', '-c1', '-W1', to.address])).status === 0, {
+    what: 'the address and the route to be back',
+  });
   await withoutLoss([], () => undefined);
   const now = await carried(node, 'egress');
-  assert.ok(now.every((count, worker) => count > (before[worker] ?? 0)), `${before} → ${now}`);
+  assert.ok(
+    now.every((count, worker) => count > (before[worker] ?? 0)),
+    `${before.join()} → ${now.join()}`,
+  );
 });
 
 /** A new agent takes over with so many workers. */
@@ -186,7 +199,10 @@ const upgrade =
   };
 
 test('hand-over between agents of two workers, on both nodes: nothing lost', async (t) => {
-  const acts = [...nodes, ...nodes].map((on) => ({ what: `upgrade of ${on.name}`, act: upgrade(on, WORKERS) }));
+  const acts = [...nodes, ...nodes].map((on) => ({
+    what: `upgrade of ${on.name}`,
+    act: upgrade(on, WORKERS),
+  }));
   await withoutLoss(acts, (text) => t.diagnostic(text));
 });
 
@@ -204,11 +220,13 @@ test('hand-over to an agent with more workers: they share the flows from then on
   assert.equal(node.agent.dataplanes().workers.length, 4);
   assert.equal(await queues(node), 4);
   const before = await carried(node, 'ingress');
-  await withoutLoss(
-    [{ what: 'worker 3', act: kill(node, ({ workers }) => [workers[3]]) }],
-    (text) => t.diagnostic(text),
+  await withoutLoss([{ what: 'worker 3', act: kill(node, ({ workers }) => [workers[3]]) }], (text) =>
+    t.diagnostic(text),
   );
   const now = await carried(node, 'ingress');
   t.diagnostic(`ingress by worker: ${now.join(', ')}`);
-  assert.ok(now.filter((count, worker) => count > (before[worker] ?? 0)).length > WORKERS, `${before} → ${now}`);
+  assert.ok(
+    now.filter((count, worker) => count > (before[worker] ?? 0)).length > WORKERS,
+    `${before.join()} → ${now.join()}`,
+  );
 });

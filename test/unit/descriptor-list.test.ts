@@ -14,7 +14,10 @@ test('the list of one worker is that of agents which know of one only: TUN, rece
 
 test("several workers' come behind, so that the first ten mean the same to every agent", () => {
   for (const count of [2, 3, 8]) {
-    const workers = Array.from({ length: count }, (_, index) => ({ tun: 10 + 100 * index, receive: 11 + 100 * index }));
+    const workers = Array.from({ length: count }, (_, index) => ({
+      tun: 10 + 100 * index,
+      receive: 11 + 100 * index,
+    }));
     const list = toDescriptorList({ workers, send: SEND });
     assert.deepEqual(list.slice(0, 10), [10, 11, ...SEND]);
     assert.equal(list.length, 2 * count + SEND.length);
