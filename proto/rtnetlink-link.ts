@@ -44,6 +44,7 @@ const IFF_RUNNING = 0x40;
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
+const IFLA_GSO_MAX_SIZE = 41;
 const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
 const IFLA_PROTINFO = 12;
@@ -163,7 +164,7 @@ export interface VethToCreate {
   /** The end in the socket's namespace. */
   readonly near: VethEnd & { readonly master?: number };
   /** The end in the namespace of the descriptor. */
-  readonly far: VethEnd & { readonly netnsFd: number };
+  readonly far: VethEnd & { readonly netnsFd: number; readonly gsoMaxSize?: number };
   readonly mtu: number;
 }
 
@@ -171,6 +172,7 @@ export function createVeth({ near, far, mtu }: VethToCreate): Uint8Array {
   const peer = encodeAttributes(ifinfo(0), [
     text(IFLA_IFNAME, far.name),
     u32(IFLA_MTU, mtu),
+    ...(far.gsoMaxSize === undefined ? [] : [u32(IFLA_GSO_MAX_SIZE, far.gsoMaxSize)]),
     raw(IFLA_ADDRESS, macBytes(far.address)),
     u32(IFLA_NET_NS_FD, far.netnsFd),
   ]);

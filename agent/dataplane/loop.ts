@@ -97,13 +97,15 @@ export function run(options: LoopOptions): void {
 
   /** Waits for anything at most `limitMs`: looks for a while if that paid lately (busy-polling.ts), then sleeps. */
   function lookAndSleep(limitMs: number): void {
-    const sinceMs = clock.nowMs;
-    const untilMs = sinceMs + Math.min(limitMs, busyPolling.lookMs);
+    const untilMs = clock.nowMs + Math.min(limitMs, busyPolling.lookMs);
     while (clock.nowMs < untilMs) {
-      if (poll.wait(0) > 0) return;
-      libc.sched_yield(); // whoever else wants this processor has it
+      if (poll.wait(0) > 0) {
+        busyPolling.found();
+        return;
+      }
       clock.read();
     }
+    const sinceMs = clock.nowMs;
     poll.wait(Math.ceil(limitMs));
     busyPolling.slept(clock.read() - sinceMs, poll.isReady(TUN) || poll.isReady(UDP));
   }

@@ -38,7 +38,6 @@ const signatures = {
   sendmmsg: 'int (int, pointer, int, int)',
   recvmmsg: 'int (int, pointer, int, int, pointer)',
   poll: 'int (pointer, long, int)',
-  sched_yield: 'int ()',
   epoll_create1: 'int (int)',
   epoll_ctl: 'int (int, int, int, pointer)',
   epoll_wait: 'int (int, pointer, int, int)',
@@ -57,7 +56,7 @@ const types: Record<string, string> = { int: 'int', int64: 'int64_t', long: 'int
 function declare(name: string, signature: string): ReturnType<typeof library.func> {
   const [result = '', parameters = ''] = signature.slice(0, -1).split(' (');
   const type = (word: string): string => types[word] ?? word;
-  return library.func(name, type(result), parameters.split(', ').filter(Boolean).map(type));
+  return library.func(name, type(result), parameters.split(', ').map(type));
 }
 
 /** Raw functions: they return -1 on failure, with errno() to tell why. */

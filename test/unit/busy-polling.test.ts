@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { BusyPolling, LONGEST_LOOK_MS } from '../../agent/dataplane/busy-polling.ts';
+import { BusyPolling, LONGEST_LOOK_MS, REST_SLEEPS } from '../../agent/dataplane/busy-polling.ts';
 
 const sleepTimes = (polling: BusyPolling, count: number, sleptMs: number): void => {
   for (let sleep = 0; sleep < count; sleep++) polling.slept(sleptMs, true);
@@ -15,7 +15,7 @@ test('BusyPolling does not look before there was traffic', () => {
 test('BusyPolling looks longer after each short sleep, up to its bound', () => {
   const polling = new BusyPolling();
   const seen: number[] = [];
-  for (let sleep = 0; sleep < 10; sleep++) {
+  for (let sleep = 0; sleep < 4; sleep++) {
     polling.slept(0.03, true);
     seen.push(polling.lookMs);
   }
@@ -33,10 +33,29 @@ test('BusyPolling stops to look when packets come rarely, or when something else
     [0.02, false],
   ] as const) {
     const polling = new BusyPolling();
-    sleepTimes(polling, 10, 0.03);
+    sleepTimes(polling, 4, 0.03);
     for (let sleep = 0; sleep < 4; sleep++) polling.slept(sleptMs, byPackets);
     assert.equal(polling.lookMs, 0);
   }
+});
+
+test('BusyPolling rests where packets come only when it sleeps, and tries again later', () => {
+  const polling = new BusyPolling();
+  sleepTimes(polling, 6, 0.03);
+  assert.equal(polling.lookMs, 0);
+  sleepTimes(polling, REST_SLEEPS, 0.03);
+  assert.equal(polling.lookMs, 0);
+  sleepTimes(polling, 1, 0.03);
+  assert.ok(polling.lookMs > 0);
+});
+
+test('BusyPolling goes on where looking finds packets', () => {
+  const polling = new BusyPolling();
+  for (let round = 0; round < 50; round++) {
+    polling.slept(0.03, true);
+    if (polling.lookMs === LONGEST_LOOK_MS) polling.found();
+  }
+  assert.equal(polling.lookMs, LONGEST_LOOK_MS);
 });
 
 test('BusyPolling with a bound of 0 never looks', () => {

@@ -45,6 +45,7 @@ import {
   requestedMacOf,
 } from './pod-ports.ts';
 import { BRIDGE } from './range-conflicts.ts';
+import { superPacketBytes } from './super-packet.ts';
 
 /** Group of interfaces that are to be deleted in the same turn; no other program's by its look ("WEFT"). */
 const DOOMED = 0x57454654;
@@ -196,7 +197,7 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
     try {
       makeVeth(route, {
         near: { name: hostInterface, address: link.hostMac, master: bridge.index },
-        far: { name: podInterface, address: link.podMac, netnsFd },
+        far: { name: podInterface, address: link.podMac, netnsFd, gsoMaxSize: superPacketBytes(mtu) },
         mtu,
       });
     } catch (error) {
