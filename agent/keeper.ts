@@ -79,14 +79,22 @@ async function keep(settings: SettledSettings, log: Logger): Promise<void> {
         : adoptDescriptors(predecessor.descriptors, { isBoundAlike, binding });
     undo.unshift(() => closeDescriptors(descriptors));
     const workers = descriptors.workers.length;
-    for (let worker = 0; worker < workers; worker++) {
-      createSharedFile(join(runDirectory, statsFileOf(worker)), STATS_BYTES);
-    }
     // What they have is of an agent that is gone, and long out of date.
     if (predecessor === undefined) removeFiles(runDirectory, (name) => name.startsWith(IN_FLIGHT_FILE));
 
-    const start = (held?: RoleListener): Roles =>
-      startRoles({ settings, tunName: TUN_NAME, descriptors, log, ...(held === undefined ? {} : { held }) });
+    const start = (held?: RoleListener): Roles => {
+      // At each start: an agent of another version, which was in charge in between, removes files that it does not know.
+      for (let worker = 0; worker < workers; worker++) {
+        createSharedFile(join(runDirectory, statsFileOf(worker)), STATS_BYTES);
+      }
+      return startRoles({
+        settings,
+        tunName: TUN_NAME,
+        descriptors,
+        log,
+        ...(held === undefined ? {} : { held }),
+      });
+    };
     let roles: Roles | undefined;
     let stopping: Stopping | undefined;
     const stop = (): Stopping | undefined => (stopping = roles?.stop());

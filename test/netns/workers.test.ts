@@ -206,6 +206,18 @@ test('hand-over between agents of two workers, on both nodes: nothing lost', asy
   await withoutLoss(acts, (text) => t.diagnostic(text));
 });
 
+test('the new agent is killed after it took over and removed the counters that it did not know: the old one goes on', async (t) => {
+  const act = async (): Promise<void> => {
+    const next = node.agent.startBeside();
+    await next.ready();
+    await runCommand(node.namespace.place, ['sh', '-c', 'rm /run/weft/dataplane.stats.*']);
+    await next.process.kill();
+    await restored(node, node.agent.dataplanes().workers);
+    await node.agent.ready();
+  };
+  await withoutLoss([{ what: 'the new one killed', act }], (text) => t.diagnostic(text));
+});
+
 test('hand-over to an agent with fewer workers: the number stays, and it says so', async (t) => {
   await withoutLoss([{ what: 'upgrade to 1', act: upgrade(node, 1) }], (text) => t.diagnostic(text));
   assert.equal(node.agent.dataplanes().workers.length, WORKERS);
