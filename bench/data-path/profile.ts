@@ -14,7 +14,8 @@ import { makeWeft } from './weft-side.ts';
 
 const PROFILES = '/run/profiles';
 const PERF_DATA = `${PROFILES}/perf.data`;
-const SECONDS = 8;
+/** Longer than it takes to look: opening perf's counters alone takes seconds on a busy machine. */
+const SECONDS = 15;
 const AHEAD_MS = 700;
 const PERF_SECONDS = 2;
 const MOST_LINES = 15;
@@ -58,7 +59,9 @@ async function profileLoad(lab: Lab, { title, start }: Load, crowd: number): Pro
   const environment = { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${PROFILES}` };
   const side = await makeWeft(lab, { crowd, environment });
   const server = await startServer(side);
-  const nodes = lab.nodes.map((node) => ({ node, pid: node.agent.pidOf('dataplane') }));
+  const nodes = lab.nodes
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    .map((node) => ({ node, pid: node.agent.pidOf('dataplane') }));
   const parts: string[] = [];
   try {
     const { ended } = await start(side);
