@@ -48,9 +48,7 @@ static uint64_t send_paced(int udp, size_t bytes, struct trial *trial, uint64_t 
   uint64_t sent = 0;
   uint64_t due_from = start;  // moves when time is given up
   uint64_t due_sent = 0;
-  for (uint64_t tick = start; tick < start + span_ns; tick += TICK_NS) {
-    sleep_until(tick);
-    uint64_t now = now_ns();
+  for (uint64_t now = start; now < start + span_ns; sleep_until(now + TICK_NS), now = now_ns()) {
     uint64_t due = (uint64_t)((double)(now - due_from) * trial->asked / 1e9);
     uint64_t most = (uint64_t)((double)MOST_BEHIND_NS * trial->asked / 1e9) + 1;
     if (due > due_sent + most) {
