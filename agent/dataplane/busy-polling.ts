@@ -24,6 +24,11 @@ export class BusyPolling {
     this.#longestMs = longestMs;
   }
 
+  /** Whether it looks at nothing for now, and how long sleeps are does not matter. */
+  get isResting(): boolean {
+    return this.#rest > 0;
+  }
+
   /** Looking found something. */
   found(): void {
     this.#failures = 0;

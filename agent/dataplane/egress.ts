@@ -1,7 +1,7 @@
 // From the TUN to the wire: checks a packet with its virtio_net_hdr, finds its peer, and puts it into the send batch: cut into segments
 // where it is a super-packet, its checksum completed where it is partial. Whatever is refused is counted under its reason.
 // No I/O: `flush` is the loop's. Positional numbers, because options objects would be allocated per packet.
-import { complement, storeWord } from '../../proto/checksum.ts';
+import { complement, fold, storeWord } from '../../proto/checksum.ts';
 import { NO_PEER_ROW } from '../../proto/dataplane-stats.ts';
 import { OWNER_FIRST_PEER, OWNER_NOBODY, OWNER_SELF } from '../../proto/forwarding-table.ts';
 import {
@@ -39,6 +39,7 @@ import { OVERLAY_HEADER_BYTES, type PeerRecords } from './peer-records.ts';
 import { Segmentation, type SuperPacket } from './segmentation.ts';
 import { FULL, type SendBatch, TRAIN_BYTES } from './send-batch.ts';
 import { type DataplaneStats, DROP } from './stats.ts';
+import { pseudoSumAt } from './transport-checksum.ts';
 
 export interface EgressOptions {
   readonly memory: PacketMemory;
@@ -58,6 +59,8 @@ const NO_REASON = 0;
 
 export class Egress {
   forwarding: Forwarding;
+  /** What is accepted was taken by the process before, which may have completed its checksum already. */
+  recovering = false;
   readonly #memory: PacketMemory;
   readonly #stats: DataplaneStats;
   readonly #records: PeerRecords;
@@ -188,10 +191,22 @@ export class Egress {
     const start = view.getUint16(offset + VIRTIO_NET_CHECKSUM_START_OFFSET, true);
     const field = start + view.getUint16(offset + VIRTIO_NET_CHECKSUM_OFFSET_OFFSET, true);
     if (start < (view.getUint8(ip) & 0x0f) * 4 || field + 2 > length) return false;
-    storeWord(bytes, ip + field, complement(sum(ip + start, length - start)) || 0xffff); // UDP: 0 means none
-    // For a successor that finds this packet unsent. Killed in between: completing twice makes it partial again, which peers complete.
+    const total = sum(ip + start, length - start);
+    if (!this.recovering || !this.#isComplete(ip, start, length - start, total)) {
+      storeWord(bytes, ip + field, complement(total) || 0xffff); // UDP: 0 means none
+    }
+    // For a successor that finds this packet unsent. Killed in between, it is complete and says that it is not.
     view.setUint8(offset + VIRTIO_NET_FLAGS_OFFSET, 0);
     return true;
+  }
+
+  /** Whether `total`, the sum of the transport segment, is that of a complete checksum. */
+  #isComplete(ip: number, headerBytes: number, transportBytes: number, total: number): boolean {
+    const protocol = this.#memory.view.getUint8(ip + IPV4_PROTOCOL_OFFSET);
+    return (
+      headerBytes === (this.#memory.view.getUint8(ip) & 0x0f) * 4 &&
+      fold(pseudoSumAt(this.#memory, ip, protocol, transportBytes) + total) === 0xffff
+    );
   }
 
   #sendTcp(offset: number, length: number, owner: number): number {

@@ -29,6 +29,7 @@ export class Forwarding {
   /** By slot; 0 where there is no peer. */
   readonly #macHigh: Uint16Array;
   readonly #macLow: Uint32Array;
+  readonly #answersProbes: Uint8Array;
 
   constructor(table: ForwardingTable) {
     const { range, blockPrefixLength, peers } = table;
@@ -54,12 +55,14 @@ export class Forwarding {
     const slotCount = peers.reduce((most, peer) => Math.max(most, peer.slot + 1), 0);
     this.#macHigh = new Uint16Array(slotCount);
     this.#macLow = new Uint32Array(slotCount);
+    this.#answersProbes = new Uint8Array(slotCount);
     for (const peer of peers) {
       const place = this.#placeOf(peer.address);
       this.#addresses[place] = peer.address;
       this.#slots[place] = peer.slot;
       this.#macHigh[peer.slot] = macHigh(peer.vtepMac);
       this.#macLow[peer.slot] = macLow(peer.vtepMac);
+      this.#answersProbes[peer.slot] = peer.probes ? 1 : 0;
     }
   }
 
@@ -73,6 +76,11 @@ export class Forwarding {
   slotOf(address: number): number {
     const place = this.#placeOf(address);
     return address !== 0 && this.#addresses[place] === address ? this.#slots[place]! : NO_SLOT; // !: same length
+  }
+
+  /** Whether the peer runs Weft; a kernel VXLAN device answers no probes. */
+  answersProbes(slot: number): boolean {
+    return this.#answersProbes[slot] === 1;
   }
 
   isVtepMacOf(slot: number, high: number, low: number): boolean {

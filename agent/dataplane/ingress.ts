@@ -88,6 +88,8 @@ export class Ingress {
   readonly #probe: (offset: number, length: number, slot: number) => boolean;
   readonly #coalescing: Coalescing;
   #slot = 0;
+  /** Only a kernel VXLAN peer sends partial checksums: from Weft what looks like one is complete, or damaged. */
+  #mayBePartial = false;
   /** Segment size that the kernel named for the frame in hand, 0 = none. */
   #gsoHint = 0;
 
@@ -115,6 +117,7 @@ export class Ingress {
       this.#stats.add(NO_PEER_ROW, DROP.unknown_sender, Math.max(1, Math.ceil(length / segmentBytes)));
       return;
     }
+    this.#mayBePartial = !this.forwarding.answersProbes(this.#slot);
     const row = OWNER_FIRST_PEER + this.#slot;
     for (let at = 0; at === 0 || at < length; at += segmentBytes) {
       at += this.#coalescing.take(offset + at, length - at, segmentBytes, row);
@@ -221,7 +224,7 @@ export class Ingress {
     const tcpHeaderBytes = (view.getUint8(tcp + TCP_DATA_OFFSET_OFFSET) >>> 4) * 4;
     if (tcpHeaderBytes < TCP_HEADER_BYTES || tcpHeaderBytes > transportBytes) return DROP.inner_transport;
     const pseudoSum = pseudoSumAt(this.#memory, ip, IP_PROTOCOL_TCP, transportBytes);
-    if (!isPartial(this.#memory, tcp + TCP_CHECKSUM_OFFSET, pseudoSum)) {
+    if (!this.#mayBePartial || !isPartial(this.#memory, tcp + TCP_CHECKSUM_OFFSET, pseudoSum)) {
       if (headerBytes === IPV4_HEADER_BYTES) {
         this.#coalescing.beginTcp(OWNER_FIRST_PEER + this.#slot, ip, length);
       } else {
@@ -248,7 +251,9 @@ export class Ingress {
     if (udpBytes < UDP_HEADER_BYTES || udpBytes > transportBytes) return DROP.inner_transport;
     const pseudoSum = pseudoSumAt(this.#memory, ip, IP_PROTOCOL_UDP, udpBytes);
     const partial =
-      udpBytes === transportBytes && isPartial(this.#memory, udp + UDP_CHECKSUM_OFFSET, pseudoSum);
+      this.#mayBePartial &&
+      udpBytes === transportBytes &&
+      isPartial(this.#memory, udp + UDP_CHECKSUM_OFFSET, pseudoSum);
     if (!partial) {
       if (headerBytes === IPV4_HEADER_BYTES) {
         this.#coalescing.beginUdp(OWNER_FIRST_PEER + this.#slot, ip, length);

@@ -73,11 +73,9 @@ export function run(options: LoopOptions): void {
   const poll = createPoll(options);
   let loops = stats.get(0, PROCESS_GAUGE.loops);
   let housekeepingMs = 0;
-  /** More is known to wait. */
   let busy = false;
-  let quota = 1;
+  clock.read();
   for (;;) {
-    clock.read();
     if (clock.nowMs >= housekeepingMs) {
       options.housekeeping();
       housekeepingMs = clock.nowMs + HOUSEKEEPING_MS;
@@ -85,19 +83,25 @@ export function run(options: LoopOptions): void {
     probes.sendDue();
     if (busy) poll.wait(0);
     else lookAndSleep(waitMs(clock.nowMs, housekeepingMs, probes.nextDueMs()));
+    clock.read();
     loops += 1;
     stats.setProcess(PROCESS_GAUGE.loops, loops);
-    clock.read();
     if (poll.isReady(KEEPER) && keeperWantsEnd(options)) return;
     if (poll.isReady(CONTROL)) takeControlMessages(options, poll);
     if (poll.isBroken(TUN)) options.remakeTun();
-    if (poll.isReady(TUN)) quota = takeFromTun(options, quota);
-    busy = poll.isReady(UDP) && takeFromWire(options);
+    const moreOut = poll.isReady(TUN) && takeFromTun(options);
+    const moreIn = poll.isReady(UDP) && takeFromWire(options);
+    busy = moreOut || moreIn;
   }
 
   /** Waits for anything at most `limitMs`: looks for a while if that paid lately (busy-polling.ts), then sleeps. */
   function lookAndSleep(limitMs: number): void {
-    const untilMs = clock.nowMs + Math.min(limitMs, busyPolling.lookMs);
+    if (busyPolling.isResting) {
+      poll.wait(Math.ceil(limitMs));
+      busyPolling.slept(0, true);
+      return;
+    }
+    const untilMs = clock.read() + Math.min(limitMs, busyPolling.lookMs);
     while (clock.nowMs < untilMs) {
       if (poll.wait(0) > 0) {
         busyPolling.found();
@@ -151,7 +155,9 @@ export function takeOver(options: LoopOptions & { readonly isInFlight: boolean }
   const { clock, tun, egress, transmitter, sends, receiver } = options;
   clock.read();
   if (options.isInFlight) {
+    egress.recovering = true;
     tun.unsent((offset, length) => egress.accept(offset, length));
+    egress.recovering = false;
     transmitter.flush(sends);
     egress.sent();
     handOn(options, receiver.unsent());
@@ -160,14 +166,11 @@ export function takeOver(options: LoopOptions & { readonly isInFlight: boolean }
   receiver.arm();
 }
 
-/**
- * Reads up to `quota` packets and sends them; returns the quota of the next round. A read that finds nothing costs as much as the poll that
- * comes next, and keeps what was read waiting: so about as many are read as the last round found, and twice as many when there were more.
- */
-function takeFromTun({ tun, egress, transmitter, sends }: LoopOptions, quota: number): number {
+/** True when more may be waiting. */
+function takeFromTun({ tun, egress, transmitter, sends }: LoopOptions): boolean {
   let packets = 0;
   let bytes = 0;
-  while (packets < quota && bytes < BYTES_A_ROUND && tun.hasRoom) {
+  while (packets < PACKETS_A_ROUND && bytes < BYTES_A_ROUND && tun.hasRoom) {
     const offset = tun.readOffset;
     const length = tun.read();
     if (length <= 0) break;
@@ -179,7 +182,7 @@ function takeFromTun({ tun, egress, transmitter, sends }: LoopOptions, quota: nu
   transmitter.flush(sends);
   egress.sent();
   tun.clear();
-  return packets === quota ? Math.min(PACKETS_A_ROUND, quota * 2) : Math.max(1, packets);
+  return packets === PACKETS_A_ROUND || bytes >= BYTES_A_ROUND;
 }
 
 /** True when more may be waiting. */

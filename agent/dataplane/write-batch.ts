@@ -42,14 +42,16 @@ export class WriteBatch {
   /** A write of one packet, its virtio_net_hdr all zero. The batch is not full. */
   begin(row: number, offset: number, length: number): number {
     const write = this.writes++;
-    const { bytes, view } = this.#memory;
+    const { view } = this.#memory;
     const entry = this.ledger + write * LEDGER_BYTES;
     view.setUint32(entry + LEDGER_ROW, row, true);
     view.setUint32(entry + LEDGER_IOVECS, 2, true);
     view.setUint32(entry + LEDGER_PACKETS, 1, true);
     view.setUint32(entry + LEDGER_WIRE_BYTES, length, true);
     const header = this.headerOf(write);
-    bytes.fill(0, header, header + VIRTIO_NET_HDR_BYTES);
+    view.setUint32(header, 0); // VIRTIO_NET_HDR_BYTES of 0
+    view.setUint32(header + 4, 0);
+    view.setUint16(header + 8, 0);
     setIovec(this.#memory, this.iovecsOf(write), header, VIRTIO_NET_HDR_BYTES);
     setIovec(this.#memory, this.iovecsOf(write) + IOVEC_BYTES, offset, length);
     return write;

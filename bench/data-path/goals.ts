@@ -29,6 +29,7 @@ export const COMPARISONS: readonly Comparison[] = [
       { key: 'tcp1.cpu', must: 1.05, aim: 0.8 },
     ],
   },
+  { of: 'weft', to: 'furnished', goals: [] },
   { of: 'weft', to: 'vxlan', goals: [] },
   { of: 'weft', to: 'wireguard', goals: [{ key: 'tcp1', must: 2 }] },
   { of: 'limit', to: 'vxlan', goals: [] },

@@ -9,6 +9,7 @@ import { type Lab, withLab } from '../../test/lab/lab.ts';
 import { busyShare } from './accounting.ts';
 import { WIREGUARD_PROGRAM, buildWireguard, compile } from './compiled.ts';
 import { startServer } from './load-program.ts';
+import { makeFurnishedLimit } from './furnished-limit.ts';
 import { formatMachine, readMachineFacts } from './machine.ts';
 import { MEASURES } from './measures.ts';
 import { type BenchOptions, HELP, parseOptions } from './options.ts';
@@ -28,6 +29,7 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const makers: Readonly<Record<SideName, (lab: Lab, options: BenchOptions) => Promise<Side>>> = {
   weft: (lab, { crowd }) => makeWeft(lab, { crowd }),
   limit: makeLimit,
+  furnished: makeFurnishedLimit,
   vxlan: makeVxlan,
   wireguard: (lab) => makeWireguard(lab, WIREGUARD_PROGRAM),
   none: makeNone,

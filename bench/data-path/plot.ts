@@ -11,6 +11,7 @@ const TOP = 64;
 const COLORS: Readonly<Record<SideName, string>> = {
   weft: '#d1495b',
   limit: '#30638e',
+  furnished: '#7ba7c9',
   vxlan: '#7d8ca3',
   wireguard: '#b5a642',
   none: '#c3cad6',

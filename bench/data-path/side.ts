@@ -1,16 +1,18 @@
 // A side of the comparison: two nodes on an underlay, one pod on each, and something that carries packets between them. Everything of
-// the first node runs on core 0, everything of the second on core 1. Invariant: the sides differ in what carries, and in nothing else.
+// the first node runs on core 0, everything of the second on core 1. The sides differ in what carries, and
+// the nodes of Weft and `furnished` in that their pods are on a bridge behind Weft's rules; the others route to theirs directly.
 import { childrenOf } from '../../test/lab/process.ts';
 import type { Lab } from '../../test/lab/lab.ts';
 import type { NodeNamespace } from '../../test/lab/node-namespace.ts';
 import type { Pod } from '../../test/lab/pod.ts';
 
-export const SIDE_NAMES = ['weft', 'limit', 'vxlan', 'wireguard', 'none'] as const;
+export const SIDE_NAMES = ['weft', 'limit', 'furnished', 'vxlan', 'wireguard', 'none'] as const;
 export type SideName = (typeof SIDE_NAMES)[number];
 
 export const SIDE_TITLES: Readonly<Record<SideName, string>> = {
   weft: 'Weft',
   limit: 'C loop',
+  furnished: 'C loop on Weft node',
   vxlan: 'kernel VXLAN',
   wireguard: 'wireguard-go',
   none: 'no overlay',

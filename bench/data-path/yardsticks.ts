@@ -14,7 +14,7 @@ const UNDERLAY_MTU = 1500;
 const VXLAN_MTU = 1450;
 const WIREGUARD_MTU = 1420;
 /** As Weft's TUN device has it: what is compared are the loops, not the queues before them. */
-const TUN_QUEUE_LENGTH = 10_000;
+export const TUN_QUEUE_LENGTH = 10_000;
 
 const OVERLAY = 'overlay';
 
@@ -96,12 +96,16 @@ async function finishTunnels(link: Link, programs: readonly LabProcess[]): Promi
 }
 
 /** Starts a program that makes the node's TUN device. */
-async function startTunnel(
+export async function startTunnel(
   { name }: Link,
-  { node, command }: { node: Link['nodes'][0]; command: readonly string[] },
+  {
+    node,
+    command,
+    device = OVERLAY,
+  }: { readonly node: Link['nodes'][0]; readonly command: readonly string[]; readonly device?: string },
 ): Promise<LabProcess> {
   const started = startProcess({ place: node.place, command, logFile: `${LAB_DIRECTORY}/${name}.log` });
-  const find = ['sh', '-c', `test -e /sys/class/net/${OVERLAY} && echo yes || echo no`];
+  const find = ['sh', '-c', `test -e /sys/class/net/${device} && echo yes || echo no`];
   const isThere = async (): Promise<boolean> => {
     if (!started.running()) throw new Error(`"${command.join(' ')}" has ended; see ${started.logFile}`);
     return (await runCommand(node.place, find)).trim() === 'yes';

@@ -36,7 +36,8 @@ export const PEER_MAC: Mac = mac(0x0eaa_bbcc_dd02);
 export const OTHER_PEER_MAC: Mac = mac(0x0eaa_bbcc_dd03);
 export const GATEWAY: Ipv4 = ipv4(RANGE_BASE + 1);
 
-export function threeNodes(): ForwardingTable {
+/** `probes`: whether the peer of PEER_SLOT answers probes, that is, runs Weft; the other one never does. */
+export function threeNodes(probes: boolean = true): ForwardingTable {
   const owners = new Uint16Array(2 ** 14);
   owners[0] = 1;
   owners[1] = 2 + PEER_SLOT;
@@ -49,7 +50,7 @@ export function threeNodes(): ForwardingTable {
     vtepMac: SELF_MAC,
     gateway: GATEWAY,
     peers: [
-      { slot: PEER_SLOT, address: PEER_ADDRESS, port: 6784, vtepMac: PEER_MAC, probes: true },
+      { slot: PEER_SLOT, address: PEER_ADDRESS, port: 6784, vtepMac: PEER_MAC, probes },
       {
         slot: OTHER_PEER_SLOT,
         address: OTHER_PEER_ADDRESS,

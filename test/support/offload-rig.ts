@@ -113,7 +113,7 @@ export function createIngressRig(): IngressRig {
   const stats = new DataplaneStats();
   const writes: TunWrite[] = [];
   const take = (): void => void writes.push(...takeWrites(memory, batch));
-  const ingress = new Ingress(new Forwarding(threeNodes()), {
+  const ingress = new Ingress(new Forwarding(threeNodes(false)), {
     memory,
     batch,
     stats,

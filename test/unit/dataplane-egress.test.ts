@@ -41,6 +41,8 @@ interface Rig {
   left(length: number): Uint8Array;
   /** Kills the process, once, before or after it stores a single byte of a packet in hand: send() throws. */
   killAtStore(when: 'before' | 'after'): void;
+  /** What is sent from now on was taken by a process that is gone. */
+  recover(): void;
 }
 
 function createRig(poison: number = POISON): Rig {
@@ -79,6 +81,7 @@ function createRig(poison: number = POISON): Rig {
       return { trains, unreachable, drops };
     },
     left: (length) => memory.bytes.slice(area + 6, area + 6 + length),
+    recover: () => void (egress.recovering = true),
     killAtStore(when) {
       const { view } = memory;
       const store = view.setUint8.bind(view);
@@ -262,16 +265,16 @@ test('Egress: what a killed process had already handled goes out the same from t
   }
 });
 
-test('Egress: killed while it completes a checksum, it leaves a packet that the next process or the peer can complete', () => {
+test('Egress: killed while it completes a checksum, it leaves a packet that the next process completes or sends as it is', () => {
   const partial = pseudoHeaderField(good);
   const read = withVirtio({ needsChecksum: true, checksumStart: 20, checksumOffset: 6 }, partial);
-  const valid = new Set([good, partial].map((packet) => Buffer.from(packet).toString('hex')));
   for (const when of ['before', 'after'] as const) {
     const rig = createRig();
     rig.killAtStore(when);
     assert.throws(() => rig.send(read), /killed/);
+    rig.recover();
     const [train] = rig.send(rig.left(read.length)).trains;
-    assert.ok(valid.has(Buffer.from(train?.segments[0]?.slice(22) ?? '').toString('hex')), when);
+    assert.deepEqual(train?.segments[0]?.slice(22), good, when);
   }
 });
 

@@ -51,13 +51,14 @@ interface Rig {
   readonly probes: number[];
 }
 
-function createRig(poison: number = POISON): Rig {
+/** `isWeft`: of the peer; else it is a kernel VXLAN device. */
+function createRig(poison: number = POISON, isWeft: boolean = false): Rig {
   const memory = testMemory(1 << 20, poison);
   const batch = new WriteBatch(memory);
   const stats = new DataplaneStats();
   const probes: number[] = [];
   let writes: TunWrite[] = [];
-  const ingress = new Ingress(new Forwarding(threeNodes()), {
+  const ingress = new Ingress(new Forwarding(threeNodes(isWeft)), {
     memory,
     stats,
     batch,
@@ -287,6 +288,17 @@ const virtioOf = (write: TunWrite | undefined): object => {
   assert.ok(result.ok);
   return result.value;
 };
+
+test('Ingress: what looks partial and comes from a Weft peer, which never sends that, is handed on as it is', () => {
+  const tcp = partial(tcpPacket(INBOUND, { payload: new Uint8Array(2000).fill(8) }));
+  for (const packet of [tcp, partial(good)]) {
+    const { writes } = createRig(POISON, true).receive(overlayFrame(packet));
+    assert.deepEqual(
+      writes.map((write) => [write.packet, write.header]),
+      [[packet, new Uint8Array(10)]],
+    );
+  }
+});
 
 test('Ingress: a partial checksum is handed on as partial', () => {
   const rig = createRig();

@@ -95,7 +95,7 @@ function inetChains(desired: FirewallDesired): readonly Chain[] {
   const tunnel = match(field('udp', 'dport'), desired.tunnelPort);
   const podsNeverTunnel: Rule = {
     comment: 'pods never reach a tunnel: masquerade would make them a valid peer',
-    does: [fromPods, tunnel, toPeers, ...refuse('pod_to_tunnel')],
+    does: [tunnel, fromPods, toPeers, ...refuse('pod_to_tunnel')], // the port first: it decides for nearly every packet
   };
   const filter = (hook: string): Chain => ({
     name: hook,
