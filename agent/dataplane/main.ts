@@ -104,7 +104,7 @@ function serve(dataplane: Dataplane, tablePath: string): boolean {
       else dataplane.followPaths();
     },
   };
-  if (worker === 0) dataplane.probeSocket.reset();
+  if (worker === 0) dataplane.probeSocket.open(DESCRIPTORS.receive);
   reload();
   ingress.mergesUdp = (setOffloads(DESCRIPTORS.tun) & TUN_F_USO4) !== 0;
   options.housekeeping();

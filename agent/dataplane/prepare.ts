@@ -114,7 +114,7 @@ export function prepareDataplane(options: {
   const tun = new TunPort({ ...shared, inFlight: inFlight.memory, fd: descriptors.tun });
   const receiver = new Receiver({ memory: inFlight.memory, base: arena.base, fd: descriptors.receive });
   const transmitter = new Transmitter({ ...shared, sockets: descriptors.send, records });
-  const probeSocket = new ProbeSocket({ memory, base: arena.base, fd: descriptors.send[0]!, records }); // !: there is one
+  const probeSocket = new ProbeSocket({ memory, base: arena.base, records });
   const probes = new Probes({
     ...shared,
     records,
@@ -155,7 +155,7 @@ export function prepareDataplane(options: {
     probeSocket,
     sends,
     writes,
-    busyPolling: new BusyPolling(Number(process.env['WEFT_BUSY_POLL_US'] ?? 50) / 1000),
+    busyPolling: new BusyPolling(),
     become(turn) {
       worker = turn;
       if (worker > 0) takeDescriptors(descriptors, worker);

@@ -1,6 +1,6 @@
 // The tunnel's UDP sockets (udp(7), socket(7)). One for each worker receives on the tunnel port (reuseport-steering.ts says which gets
 // what); several send, each from a port of its own, so that the outer source port carries inner-flow entropy for ECMP, RSS and SO_REUSEPORT.
-import { type Ipv4, formatIpv4 } from '../../proto/address.ts';
+import { type Ipv4, formatIpv4, ipv4 } from '../../proto/address.ts';
 import { OperationError, codeOf } from '../operation-error.ts';
 import { Arena, type Region } from './arena.ts';
 import { check, libc } from './libc.ts';
@@ -17,6 +17,7 @@ const SO_RCVBUFFORCE = 33;
 const SOL_IP = 0;
 const IP_MTU_DISCOVER = 10;
 const IP_PMTUDISC_DONT = 0;
+const IP_PMTUDISC_PROBE = 3;
 const SOL_UDP = 17;
 const UDP_GRO = 104;
 
@@ -132,6 +133,13 @@ function bound(fd: number, to: SocketAddress): number {
   }
 }
 
+/** A socket like a send socket, at the address of the bound socket `near`, whose datagrams all have DF, and fit the interface or are refused. */
+export function openProbeSocket(near: number): number {
+  const fd = openSendSocket({ address: localAddressOf(near) });
+  setInt({ fd, level: SOL_IP, option: IP_MTU_DISCOVER, value: IP_PMTUDISC_PROBE });
+  return fd;
+}
+
 /** Throws OperationError: PORT_IN_USE, ADDRESS_NOT_LOCAL. */
 export function bindSocket(fd: number, to: SocketAddress): void {
   const { address } = allocated();
@@ -146,11 +154,16 @@ export function bindSocket(fd: number, to: SocketAddress): void {
   }
 }
 
-function portOf(fd: number): number {
+const portOf = (fd: number): number => nameOf(fd).getUint16(2);
+
+const localAddressOf = (fd: number): Ipv4 => ipv4(nameOf(fd).getUint32(4));
+
+/** The struct sockaddr_in that a socket is bound to; overwritten by the next call. */
+function nameOf(fd: number): DataView {
   const { address, value } = allocated();
   value.view.setInt32(0, SOCKADDR_IN_BYTES, true);
-  check(libc.getsockname(fd, address.address, value.address), () => 'read the port of a socket');
-  return address.view.getUint16(2);
+  check(libc.getsockname(fd, address.address, value.address), () => 'read the address of a socket');
+  return address.view;
 }
 
 function explained(error: unknown, { address, port }: { address: Ipv4; port: number }): unknown {
