@@ -72,7 +72,7 @@ export const SETTING_TABLE: readonly (readonly [name: string, fallback: string, 
   [
     'WEFT_DATAPLANE_WORKERS',
     '',
-    'data plane processes that share the flows, 1 to 8; empty: half the processors that the agent may use, at most 4',
+    'data plane processes that share the flows, 1 to 8; empty: half the processors that the agent may use, at most 2',
   ],
   ['WEFT_BLOCK_QUARANTINE_SECONDS', '600', 'how long a freed block stays unclaimed'],
   ['WEFT_BLOCK_QUIET_SECONDS', '600', 'how long an empty block, other than the first, is kept'],
@@ -139,8 +139,8 @@ export type Reporting = Pick<Settings, 'statusAddress' | 'logLevel' | 'logFormat
   readonly nodeName: string | undefined;
 };
 
-/** Each costs 17 MB that nobody else can use, 25 MB under load. */
-const MOST_WORKERS_UNASKED = 4;
+/** Each costs 17 MB, 24 under load: with more, an idle agent has over 128 MB. */
+const MOST_WORKERS_UNASKED = 2;
 
 /** For a node with so many processors: the other half is for the pods, whose packets these are, and for the kernel's part of the path. */
 export const defaultWorkers = (processors: number): number =>

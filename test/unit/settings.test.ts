@@ -52,17 +52,17 @@ test('parseSettings refuses a bad value with its name, the value and the remedy'
   for (const [environment, expected] of cases) assert.match(refusal(environment), expected);
 });
 
-test('defaultWorkers: half the processors, at least 1 and at most 4; the setting wins', () => {
+test('defaultWorkers: half the processors, at least 1 and at most 2; the setting wins', () => {
   const defaults = [1, 2, 3, 4, 6, 8, 9, 256].map((count) => [count, defaultWorkers(count)]);
   assert.deepEqual(defaults, [
     [1, 1],
     [2, 1],
     [3, 1],
     [4, 2],
-    [6, 3],
-    [8, 4],
-    [9, 4],
-    [256, 4],
+    [6, 2],
+    [8, 2],
+    [9, 2],
+    [256, 2],
   ]);
   assert.equal(parseSettings({ HOSTNAME: 'n1' }).dataplaneWorkers, undefined);
   assert.equal(parseSettings({ HOSTNAME: 'n1', WEFT_DATAPLANE_WORKERS: '' }).dataplaneWorkers, undefined);
