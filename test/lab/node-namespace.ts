@@ -34,7 +34,7 @@ export interface NodeNamespace {
   readonly name: string;
   /** Process that holds the namespaces; /proc/<pid>/root shows the node's files. */
   readonly pid: number;
-  /** Undefined: any. */
+  /** Undefined: every core. */
   readonly core: number | undefined;
   /** Underlay address, as text. */
   readonly address: string;

