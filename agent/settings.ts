@@ -1,5 +1,5 @@
 // The agent's settings from its environment: Weave's names where they still mean the same, WEFT_* for the rest. Every value is checked
-// here, once; a bad one is refused with its name, its value and what to write instead. docs/operations.md has the table (tested).
+// here, once; a bad one is refused with its name, its value and what to write instead. docs/operations/settings.md has the table (tested).
 import {
   type Cidr,
   type Ipv4,

@@ -1,6 +1,6 @@
 // The closed lists of reasons for which a packet is refused: by the data plane, which counts per peer (dataplane-stats.ts), and by the
 // node's nftables rules, which count in a counter object of the reason's name. Each is a value of the `reason` label of
-// weft_dropped_packets_total and has a line in docs/operations.md; tests hold them together.
+// weft_dropped_packets_total and has a line in docs/operations/drops.md; tests hold them together.
 
 export const DROP_REASONS = [
   // Egress: from the TUN.

@@ -1,4 +1,4 @@
-// The closed vocabulary of log events: the `event` field of every line is one of these. Each has a line in docs/operations.md; a name
+// The closed vocabulary of log events: the `event` field of every line is one of these. Each has a line in docs/operations/log-events.md; a name
 // says what happened, in the past tense, and never changes its meaning once it was released.
 
 export const EVENTS = [

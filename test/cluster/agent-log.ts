@@ -16,7 +16,7 @@ const NAMES: ReadonlySet<string> = new Set(EVENTS.map(([name]) => name));
 const LEVELS: ReadonlySet<unknown> = new Set(['trace', 'debug', 'info', 'warn', 'error']);
 const ROLES: ReadonlySet<unknown> = new Set(['keeper', 'control', 'dataplane']);
 
-/** Throws at a line that is not as docs/operations.md says. */
+/** Throws at a line that is not as docs/operations/log-events.md says. */
 export function parseLog(text: string): readonly LogLine[] {
   return text
     .split('\n')

@@ -8,13 +8,10 @@ import { TROUBLES } from '../../agent/control/trouble.ts';
 import { EVENTS } from '../../agent/telemetry/event-names.ts';
 import { REFUSAL_REASONS } from '../../proto/drop-reason.ts';
 
-const text = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
-
-/** Rows of the first table under a heading, as trimmed cells. */
-function tableUnder(heading: string): readonly (readonly string[])[] {
-  const section = text.split(`\n## ${heading}\n`)[1]?.split('\n## ')[0];
-  assert.ok(section !== undefined, `docs/operations.md has no section "${heading}"`);
-  const lines = section.split('\n').filter((line) => line.startsWith('|'));
+/** Rows of the first table of a page of docs/operations, as trimmed cells. */
+function tableOf(page: string): readonly (readonly string[])[] {
+  const text = readFileSync(new URL(`../../docs/operations/${page}`, import.meta.url), 'utf8');
+  const lines = text.split('\n').filter((line) => line.startsWith('|'));
   return lines.slice(2).map((line) =>
     line
       .split('|')
@@ -26,7 +23,7 @@ function tableUnder(heading: string): readonly (readonly string[])[] {
 const plain = (cell: string | undefined): string => (cell ?? '').replaceAll('`', '');
 
 test('the settings table has every setting with its default and meaning', () => {
-  const rows = tableUnder('Settings').map(([name, fallback, meaning]) => [
+  const rows = tableOf('settings.md').map(([name, fallback, meaning]) => [
     plain(name),
     plain(fallback),
     meaning,
@@ -35,7 +32,7 @@ test('the settings table has every setting with its default and meaning', () => 
 });
 
 test('the table of refused packets has every reason, with a meaning and something to do', () => {
-  const rows = tableUnder('Refused packets');
+  const rows = tableOf('drops.md');
   assert.deepEqual(
     rows.map(([reason]) => plain(reason)),
     [...REFUSAL_REASONS],
@@ -44,12 +41,12 @@ test('the table of refused packets has every reason, with a meaning and somethin
 });
 
 test('the table of log events has every event with its meaning', () => {
-  const rows = tableUnder('Log events').map(([name, meaning]) => [plain(name), meaning]);
+  const rows = tableOf('log-events.md').map(([name, meaning]) => [plain(name), meaning]);
   assert.deepEqual(rows, EVENTS);
 });
 
 test('the table of what an agent refuses has every code with its Event and meaning, and something to do', () => {
-  const rows = tableUnder('When an agent refuses');
+  const rows = tableOf('refusals.md');
   assert.deepEqual(
     rows.map(([code, reason, meaning]) => [plain(code), reason, meaning]),
     TROUBLES,

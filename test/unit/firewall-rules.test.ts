@@ -28,7 +28,7 @@ const dropping = commands
 const counterOf = ({ expr }: (typeof dropping)[number]): unknown =>
   expr.find((statement) => 'counter' in statement)?.['counter'];
 
-test('every rule that drops counts under a reason of its family, but for the two that docs/operations.md names', () => {
+test('every rule that drops counts under a reason of its family, but for the two that docs/operations/drops.md names', () => {
   const uncounted = dropping.filter((rule) => counterOf(rule) === undefined).map(({ comment }) => comment);
   assert.deepEqual(uncounted, [
     'a redirected pod would answer past conntrack',
