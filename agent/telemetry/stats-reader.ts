@@ -18,6 +18,7 @@ import {
   statsIndex,
 } from '../../proto/dataplane-stats.ts';
 import type { DropReason } from '../../proto/drop-reason.ts';
+import type { ConnectionState } from '../../proto/node-report.ts';
 import { MOST_WORKERS, statsFileOf } from '../../proto/worker-files.ts';
 
 /** Of all workers together. Rows that were not read, or not written yet, are zero. */
@@ -100,9 +101,6 @@ export function statsSnapshot(files: readonly Float64Array[], workers = 1): Stat
       }),
   };
 }
-
-/** Weave's words; `retrying` and `connecting` have no meaning without connections and are always 0 in the metrics. */
-export type ConnectionState = 'established' | 'pending' | 'failed';
 
 /** Probe intervals without a word after which a peer counts as failed. */
 const PATIENCE_INTERVALS = 3;

@@ -29,7 +29,7 @@ export interface Allocation {
 export async function allocationsOf(node: ClusterNode): Promise<readonly Allocation[]> {
   const report = JSON.parse(await agentStatus(node, '/report')) as {
     ipam: { allocations: readonly Allocation[] };
-  }; // as: agent/control/status/status-facts.ts
+  }; // as: proto/node-report.ts
   return report.ipam.allocations;
 }
 

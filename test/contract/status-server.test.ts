@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
 
-import type { StatusFacts } from '../../agent/control/status/status-facts.ts';
+import type { NodeReport } from '../../proto/node-report.ts';
 import { openStatusServer } from '../../agent/control/status/status-server.ts';
-import { statusFacts } from '../support/status-facts.ts';
+import { nodeReport } from '../support/node-report.ts';
 
 const host = '127.0.0.1';
 
 async function withServer(
-  facts: () => StatusFacts,
+  facts: () => NodeReport,
   body: (urls: { status: string; metrics: string; failures: string[] }) => Promise<void>,
 ): Promise<void> {
   const failures: string[] = [];
@@ -34,7 +34,7 @@ async function withServer(
 }
 
 test('status server: every page, and readiness by status code', async () => {
-  let facts: StatusFacts = statusFacts;
+  let facts: NodeReport = nodeReport;
   await withServer(
     () => facts,
     async ({ status, metrics }) => {
@@ -52,7 +52,7 @@ test('status server: every page, and readiness by status code', async () => {
         assert.notEqual(await response.text(), '');
       }
       const report: unknown = await (await fetch(`${status}/report?format=json`)).json();
-      assert.deepEqual(report, JSON.parse(JSON.stringify(statusFacts)));
+      assert.deepEqual(report, JSON.parse(JSON.stringify(nodeReport)));
       const scraped = await fetch(`${metrics}/metrics`);
       assert.equal(scraped.headers.get('content-type'), 'text/plain; version=0.0.4');
       assert.equal(await scraped.text(), 'weave_max_ips 1\n');
@@ -60,7 +60,7 @@ test('status server: every page, and readiness by status code', async () => {
       assert.equal((await fetch(`${metrics}/status`)).status, 404);
       assert.equal((await fetch(`${status}/metrics`)).status, 404);
 
-      facts = { ...statusFacts, notReady: ['no address block yet'] };
+      facts = { ...nodeReport, notReady: ['no address block yet'] };
       assert.equal((await fetch(`${status}/status`)).status, 503);
       const ready = await fetch(`${status}/readyz`);
       assert.deepEqual([ready.status, await ready.text()], [503, 'no address block yet\n']);
@@ -71,7 +71,7 @@ test('status server: every page, and readiness by status code', async () => {
 
 test('status server: reads only', async () => {
   await withServer(
-    () => statusFacts,
+    () => nodeReport,
     async ({ status }) => {
       for (const method of ['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']) {
         const response = await fetch(`${status}/status`, { method });
@@ -106,7 +106,7 @@ test('openStatusServer: an address in use is one clear error, and nothing stays 
   const { port } = other.address() as AddressInfo; // as: it listens on TCP
   await assert.rejects(
     openStatusServer({
-      source: { facts: () => statusFacts, metrics: async () => ({ contentType: '', text: '' }) },
+      source: { facts: () => nodeReport, metrics: async () => ({ contentType: '', text: '' }) },
       status: { host, port: 0 },
       metrics: { host, port },
       failed: () => undefined,

@@ -236,7 +236,7 @@ for (const { name, reason, send: sendCopies } of LOCAL_FORGERIES) {
 }
 
 test('/status and /report tell what nftables and the data plane refused', async () => {
-  const { drops } = JSON.parse(await target.agent.status('/report')) as { drops: Record<string, number> }; // as: StatusFacts
+  const { drops } = JSON.parse(await target.agent.status('/report')) as { drops: Record<string, number> }; // as: NodeReport
   for (const reason of ['unknown_sender', 'pod_to_tunnel', 'pod_spoofed', 'vxlan_vni'] as const) {
     assert.equal(drops[reason], await dropped(reason), reason);
   }

@@ -8,11 +8,11 @@ import {
   peersPage,
   statusPage,
 } from '../../agent/control/status/status-pages.ts';
-import { statusFacts } from '../support/status-facts.ts';
+import { nodeReport } from '../support/node-report.ts';
 
 test('/status: one screen', () => {
   assert.equal(
-    statusPage(statusFacts),
+    statusPage(nodeReport),
     `
    Version: 0.1.0
       Node: node-a (6d3f1a52-9f5e-4d39-8d61-0a4e7a5b1c01)
@@ -36,12 +36,12 @@ Last error: none
 
 test('/status: not ready, never connected, nothing there yet', () => {
   const text = statusPage({
-    ...statusFacts,
-    node: { ...statusFacts.node, uid: undefined, vtepMac: undefined },
+    ...nodeReport,
+    node: { ...nodeReport.node, uid: undefined, vtepMac: undefined },
     notReady: ['no address block yet', 'bridge not made'],
     api: { isConnected: false, lastSyncAgeSeconds: undefined, source: 'snapshot' },
-    network: { ...statusFacts.network, gateway: undefined },
-    ipam: { ...statusFacts.ipam, ownBlocks: [] },
+    network: { ...nodeReport.network, gateway: undefined },
+    ipam: { ...nodeReport.ipam, ownBlocks: [] },
     peers: [],
     lastError: { text: 'Cannot claim block 10.40.0.0-26 (FORBIDDEN)', ageSeconds: 90_000 },
   });
@@ -55,7 +55,7 @@ test('/status: not ready, never connected, nothing there yet', () => {
 
 test('/status/peers', () => {
   assert.equal(
-    peersPage(statusFacts),
+    peersPage(nodeReport),
     `
 NAME    UNDERLAY        VTEP MAC           BLOCKS  PATH MTU  VERSION
 node-b  192.0.2.2:6784  0e:00:00:00:00:02  2       1450      0.1.0
@@ -67,7 +67,7 @@ node-d  192.0.2.4:8472  0e:00:00:00:00:04  0       -         flannel
 
 test('/status/connections: those that need a look first', () => {
   assert.equal(
-    connectionsPage(statusFacts),
+    connectionsPage(nodeReport),
     `
 STATE        FOR    NAME    UNDERLAY        ROUND TRIP  LAST HEARD  SENT  RECEIVED
 failed       45s    node-c  192.0.2.3:6784  0.104ms     48s ago     40    39
@@ -79,7 +79,7 @@ established  2h00m  node-b  192.0.2.2:6784  0.083ms     1s ago      1200  1180
 
 test('/status/ipam', () => {
   assert.equal(
-    ipamPage(statusFacts),
+    ipamPage(nodeReport),
     `
     Range: 10.32.0.0/12: 16384 blocks of 64 addresses
      Held: 5 blocks (0.0%) by 3 nodes, 1 in quarantine

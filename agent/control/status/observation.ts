@@ -26,7 +26,7 @@ import { openFirewallCounters } from '../node/firewall-counters.ts';
 import { SNAPSHOT_FILE } from '../cluster/snapshot.ts';
 import type { Trouble } from '../trouble.ts';
 import { createPathMtuLog } from './path-mtu-log.ts';
-import type { IpamFacts, PeerStatus, StatusFacts } from './status-facts.ts';
+import type { IpamFacts, PeerStatus, NodeReport } from '../../../proto/node-report.ts';
 import type { StatusSource } from './status-server.ts';
 
 export interface ObservationOptions {
@@ -138,7 +138,7 @@ export function createObservation(options: ObservationOptions): Observation {
     roleRestarts: () => Object.fromEntries(roles().map(({ role, restarts }) => [role, restarts])),
   });
 
-  const facts = (): StatusFacts => {
+  const facts = (): NodeReport => {
     const nowMs = monotonicMs();
     const view = options.view();
     const identity = options.link().identity();

@@ -1,5 +1,5 @@
 // The status pages as text, in the manner of Weave's: what a person reads on one screen. Pure.
-import type { AgedText, IpamFacts, PeerStatus, StatusFacts } from './status-facts.ts';
+import type { AgedText, IpamFacts, PeerStatus, NodeReport } from '../../../proto/node-report.ts';
 
 /** Rows of `label: value`, the labels right-aligned. */
 function labelled(rows: readonly (readonly [label: string, value: string])[]): string {
@@ -43,7 +43,7 @@ const aged = (text: AgedText): string => `${text.text} (${formatAge(text.ageSeco
 const formatRoundTrip = (seconds: number | undefined): string =>
   seconds === undefined ? '-' : `${(seconds * 1000).toFixed(3)}ms`;
 
-export function statusPage(facts: StatusFacts): string {
+export function statusPage(facts: NodeReport): string {
   const { node, api, network, ipam, peers, dataplane, roles, repairs, notReady } = facts;
   const drops = Object.entries(facts.drops).sort(([, a], [, b]) => b - a);
   const dropped = drops.reduce((sum, [, count]) => sum + count, 0);
@@ -112,7 +112,7 @@ function countStates(peers: readonly PeerStatus[]): string {
 const byName = (peers: readonly PeerStatus[]): readonly PeerStatus[] =>
   peers.toSorted((a, b) => (a.name < b.name ? -1 : 1));
 
-export const peersPage = ({ peers }: StatusFacts): string =>
+export const peersPage = ({ peers }: NodeReport): string =>
   table([
     ['NAME', 'UNDERLAY', 'VTEP MAC', 'BLOCKS', 'PATH MTU', 'VERSION'],
     ...byName(peers).map((peer) => [
@@ -126,7 +126,7 @@ export const peersPage = ({ peers }: StatusFacts): string =>
   ]);
 
 /** Those that need a look first. */
-export function connectionsPage({ peers }: StatusFacts): string {
+export function connectionsPage({ peers }: NodeReport): string {
   const urgency = ['failed', 'pending', 'established'];
   const sorted = byName(peers).toSorted((a, b) => urgency.indexOf(a.state) - urgency.indexOf(b.state));
   return table([
@@ -144,7 +144,7 @@ export function connectionsPage({ peers }: StatusFacts): string {
   ]);
 }
 
-export function ipamPage({ ipam, network, node }: StatusFacts): string {
+export function ipamPage({ ipam, network, node }: NodeReport): string {
   const size = 2 ** (32 - network.blockPrefixLength);
   const held = Object.values(ipam.blocksByNode).reduce((sum, count) => sum + count, 0);
   const share = (blocks: number): string => `${((100 * blocks) / ipam.rangeBlocks).toFixed(1)}%`;

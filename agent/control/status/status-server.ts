@@ -4,11 +4,11 @@ import { type IncomingMessage, type Server, type ServerResponse, createServer } 
 import { setTimeout as pause } from 'node:timers/promises';
 
 import { OperationError, codeOf } from '../../operation-error.ts';
-import type { StatusFacts } from './status-facts.ts';
+import type { NodeReport } from '../../../proto/node-report.ts';
 import { connectionsPage, ipamPage, peersPage, refusedPage, statusPage } from './status-pages.ts';
 
 export interface StatusSource {
-  facts(): StatusFacts;
+  facts(): NodeReport;
   /** The Prometheus text format. */
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
@@ -105,15 +105,15 @@ export async function openRefusedStatusServer(
 
 function statusRoutes(source: StatusSource): ReadonlyMap<string, Route> {
   const page = (
-    render: (facts: StatusFacts) => string,
-    status: (facts: StatusFacts) => number = () => 200,
+    render: (facts: NodeReport) => string,
+    status: (facts: NodeReport) => number = () => 200,
   ): Route => {
     return () => {
       const facts = source.facts();
       return { status: status(facts), contentType: TEXT, body: render(facts) };
     };
   };
-  const whenReady = ({ notReady }: StatusFacts): number => (notReady.length === 0 ? 200 : 503);
+  const whenReady = ({ notReady }: NodeReport): number => (notReady.length === 0 ? 200 : 503);
   return new Map<string, Route>([
     ['/status', page(statusPage, whenReady)],
     ['/status/peers', page(peersPage)],

@@ -1,7 +1,7 @@
 // A node's facts as the status pages tell them, for their tests.
-import type { StatusFacts } from '../../agent/control/status/status-facts.ts';
+import type { NodeReport } from '../../proto/node-report.ts';
 
-export const statusFacts: StatusFacts = {
+export const nodeReport: NodeReport = {
   version: '0.1.0',
   node: {
     name: 'node-a',

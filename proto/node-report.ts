@@ -1,8 +1,11 @@
-// What the status pages tell: facts, as plain values, that control fills in. Times are ages, so that a page needs no clock.
-import type { RefusalReason } from '../../../proto/drop-reason.ts';
-import type { ConnectionState } from '../../telemetry/stats-reader.ts';
+// A node's report: what control tells of its node at /report, as JSON, and what the status pages and the weft command are made of. Plain
+// values; times are ages, so that a reader needs no clock. A field that is undefined is left out of the JSON.
+import type { RefusalReason } from './drop-reason.ts';
 
-export interface StatusFacts {
+/** Weave's words; `retrying` and `connecting` have no meaning without connections and are always 0 in the metrics. `pending`: not answered yet. */
+export type ConnectionState = 'established' | 'pending' | 'failed';
+
+export interface NodeReport {
   readonly version: string;
   readonly node: {
     readonly name: string;
