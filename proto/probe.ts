@@ -8,8 +8,10 @@ import { viewOf } from './byte-view.ts';
 import { type Decoded, decoded, refused } from './decoded.ts';
 import { ETHERNET_DESTINATION_OFFSET, ETHERNET_HEADER_BYTES, MAC_BYTES } from './ethernet.ts';
 
-/** How often each peer is probed. */
+/** How often a peer is probed that has traffic, is new, or owes an answer since a moment ago. */
 export const PROBE_INTERVAL_MS = 1000;
+/** How many of the other peers are probed in an interval, in turn. */
+export const QUIET_PEERS_A_ROUND = 40;
 
 export const PROBE_MAGIC_OFFSET = 0;
 export const PROBE_VERSION_OFFSET = 4;

@@ -6,7 +6,7 @@ import { performance } from 'node:perf_hooks'; // the global is a getter, which 
 import { hrtime } from 'node:process';
 
 import { ipv4, mac, vni } from '../../proto/address.ts';
-import { ROW_COLUMNS, STATS_BYTES, STATS_ROWS } from '../../proto/dataplane-stats.ts';
+import { STATS_BYTES, STATS_CELLS } from '../../proto/dataplane-stats.ts';
 import { type ForwardingTable, OWNER_FIRST_PEER } from '../../proto/forwarding-table.ts';
 import { invariant } from '../../proto/invariant.ts';
 import { inFlightFileOf, statsFileOf } from '../../proto/worker-files.ts';
@@ -96,12 +96,10 @@ export function prepareDataplane(options: {
   const failure = limitFailures(options.report, clock, errnoName);
   // Mapped when the turn comes: until then the process does not know whose counters are its.
   const statsRegion = arena.allocate(STATS_BYTES, MAP_ALIGNMENT);
-  const stats = new DataplaneStats(
-    new Float64Array(arena.memory.buffer, statsRegion.offset, STATS_ROWS * ROW_COLUMNS),
-  );
+  const stats = new DataplaneStats(new Float64Array(arena.memory.buffer, statsRegion.offset, STATS_CELLS));
   const firstStatsRegion = arena.allocate(STATS_BYTES, MAP_ALIGNMENT);
   const firstStats = new DataplaneStats(
-    new Float64Array(arena.memory.buffer, firstStatsRegion.offset, STATS_ROWS * ROW_COLUMNS),
+    new Float64Array(arena.memory.buffer, firstStatsRegion.offset, STATS_CELLS),
   );
   let worker = 0;
   const shared = { memory, base: arena.base, stats, clock, report: failure };

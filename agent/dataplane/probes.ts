@@ -1,5 +1,5 @@
-// Signs of life between data planes (proto/probe.ts): one request a second to every peer that answers them, spread over the second so
-// that a large cluster's probes are no burst; answers to requests of valid peers. Round trips go to the statistics' gauges.
+// Signs of life between data planes (proto/probe.ts): requests to the peers of each second's round (probe-round.ts), spread over it so
+// that a large cluster's probes are no burst; answers to requests of valid peers. Round trips go to the statistics.
 // Beside every second one goes the probe that verifies the path's MTU (path-mtu.ts), so that looking after it costs no wake-up of its own.
 import { ETHERNET_HEADER_BYTES, ETHERNET_TYPE_OFFSET, ETHERTYPE_PROBE } from '../../proto/ethernet.ts';
 import { PEER_SLOTS } from '../../proto/dataplane-stats.ts';
@@ -25,14 +25,19 @@ import type { Clock } from './clock.ts';
 import type { Forwarding } from './forwarding.ts';
 import type { PacketMemory } from './packet-memory.ts';
 import { PathMtu } from './path-mtu.ts';
+import { ProbeRound } from './probe-round.ts';
 import { OVERLAY_HEADER_BYTES, type PeerRecords } from './peer-records.ts';
-import { type DataplaneStats, COUNTER, GAUGE } from './stats.ts';
+import { type DataplaneStats, COUNTER, GAUGE, HISTOGRAM } from './stats.ts';
 
 /** nextDueMs() while there is nobody to ask. */
 export const NEVER: number = Number.POSITIVE_INFINITY;
 
+/** Requests that leave at one moment: each moment may wake a process that slept. */
+const REQUESTS_A_MOMENT = 4;
 /** Requests that one call of sendDue() sends at most, so that packets are never kept waiting. */
 const REQUESTS_AT_ONCE = 64;
+/** Nodes that start together do not all ask at once. */
+const FIRST_WITHIN_MS = 100;
 /** Answers to requests older than this many are not counted. */
 const REMEMBERED_REQUESTS = 8;
 const TWO_TO_32 = 0x1_0000_0000;
@@ -58,10 +63,13 @@ export class Probes {
   readonly #options: ProbeOptions;
   readonly #request: number;
   readonly #answer: number;
-  #slots: Uint16Array = new Uint16Array(0);
+  readonly #choice: ProbeRound;
+  /** Of the current second: whom to ask, the next of them, and when it began. */
+  #round: Uint16Array = new Uint16Array(0);
   #next = 0;
-  /** The moment on the even grid that the next request belongs to, and the jittered moment when it is sent. */
-  #gridMs = 0;
+  #roundMs = 0;
+  /** The moment of the round that the next request belongs to, and the jittered time of that. */
+  #moment = -1;
   #dueMs = NEVER;
   readonly #present: Uint8Array = new Uint8Array(PEER_SLOTS);
   /** By slot: of the newest request, and of the newest that was answered. */
@@ -72,6 +80,7 @@ export class Probes {
   constructor(options: ProbeOptions) {
     this.#options = options;
     const { stats, records } = options;
+    this.#choice = new ProbeRound(stats);
     this.#request = options.memory.allocate(LARGEST_REQUEST_BYTES);
     this.#answer = options.memory.allocate(ANSWER_BYTES);
     this.pathMtu = new PathMtu({
@@ -103,18 +112,16 @@ export class Probes {
       for (const column of Object.values(GAUGE)) stats.set(OWNER_FIRST_PEER + slot, column, 0);
     }
     this.pathMtu.update(forwarding.peers, clock.nowMs);
-    this.#slots = Uint16Array.from(
+    const slots = Uint16Array.from(
       forwarding.peers.filter((peer) => peer.probes),
       (peer) => peer.slot,
     );
-    if (this.#slots.length === 0) {
+    this.#choice.update(slots, (slot) => before[slot] === 0, clock.nowMs);
+    if (slots.length === 0) {
       this.#dueMs = NEVER;
-      return;
+    } else if (this.#dueMs === NEVER) {
+      this.#begin(clock.nowMs + random() * FIRST_WITHIN_MS);
     }
-    this.#next %= this.#slots.length;
-    if (this.#dueMs !== NEVER) return;
-    this.#gridMs = clock.nowMs + random() * this.#spacingMs();
-    this.#dueMs = this.#gridMs;
   }
 
   nextDueMs(): number {
@@ -123,20 +130,37 @@ export class Probes {
 
   /** Sends the requests whose time has come. */
   sendDue(): void {
-    const { clock, random } = this.#options;
+    const { clock } = this.#options;
     for (let sent = 0; sent < REQUESTS_AT_ONCE && this.#dueMs <= clock.nowMs; sent++) {
-      this.#ask(this.#slots[this.#next]!); // !: #next is below the length
-      this.#next = (this.#next + 1) % this.#slots.length;
-      const spacingMs = this.#spacingMs();
-      this.#gridMs += spacingMs;
-      if (this.#gridMs < clock.nowMs - PROBE_INTERVAL_MS) this.#gridMs = clock.nowMs; // the process was stopped for a while
-      this.#dueMs = this.#gridMs + (random() * spacingMs) / 2;
+      const slot = this.#round[this.#next]!; // !: #next is below the length
+      if (this.#present[slot] === 1) this.#ask(slot);
+      this.#next += 1;
+      if (this.#next < this.#round.length) {
+        this.#schedule();
+      } else {
+        const stoppedAWhile = clock.nowMs - this.#roundMs > 2 * PROBE_INTERVAL_MS;
+        this.#begin(stoppedAWhile ? clock.nowMs : this.#roundMs + PROBE_INTERVAL_MS);
+      }
     }
     this.pathMtu.due(clock.nowMs);
   }
 
-  #spacingMs(): number {
-    return PROBE_INTERVAL_MS / this.#slots.length;
+  #begin(atMs: number): void {
+    this.#round = this.#choice.choose(this.#options.clock.nowMs);
+    this.#roundMs = atMs;
+    this.#next = 0;
+    this.#moment = -1;
+    if (this.#round.length === 0) this.#dueMs = NEVER;
+    else this.#schedule();
+  }
+
+  #schedule(): void {
+    const moments = Math.ceil(this.#round.length / REQUESTS_A_MOMENT);
+    const moment = Math.floor(this.#next / REQUESTS_A_MOMENT);
+    if (moment === this.#moment) return;
+    this.#moment = moment;
+    const spacingMs = PROBE_INTERVAL_MS / moments;
+    this.#dueMs = this.#roundMs + (moment + this.#options.random() / 2) * spacingMs;
   }
 
   #ask(slot: number): void {
@@ -197,6 +221,7 @@ export class Probes {
     switch (view.getUint8(probe + PROBE_KIND_OFFSET)) {
       case PROBE_REQUEST:
         if (told !== 0) return false;
+        this.#options.stats.set(OWNER_FIRST_PEER + slot, GAUGE.last_request_ms, this.#options.clock.nowMs);
         bytes.copyWithin(this.#answer, frame, frame + ANSWER_BYTES); // receive buffers are not changed: in-flight.ts
         answerProbeInPlace(bytes, this.#answer + VXLAN_HEADER_BYTES, arrived);
         this.#options.send(this.#answer, ANSWER_BYTES, slot);
@@ -233,7 +258,9 @@ export class Probes {
     stats.add(row, COUNTER.probes_answered, 1);
     stats.set(row, GAUGE.last_probe_answer_ms, nowMs);
     stats.set(row, GAUGE.first_unanswered_probe_ms, age === 0 ? 0 : this.#sentMs[slot]!); // !: below PEER_SLOTS
-    stats.set(row, GAUGE.probe_rtt_us, Math.max(0, Math.floor(nowMs * 1000) - sentUs));
+    const roundTripUs = Math.max(0, Math.floor(nowMs * 1000) - sentUs);
+    stats.set(row, GAUGE.probe_rtt_us, roundTripUs);
+    stats.observe(HISTOGRAM.probe_round_trip_us, roundTripUs);
   }
 }
 

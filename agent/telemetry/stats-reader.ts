@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import {
   type Counter,
   FIRST_PEER_ROW,
+  HISTOGRAMS,
+  type HistogramName,
   type Gauge,
   type ProcessGauge,
   NO_PEER_ROW,
@@ -14,11 +16,13 @@ import {
   counterColumn,
   dropColumn,
   gaugeColumn,
+  histogramIndex,
   processGaugeColumn,
   statsIndex,
 } from '../../proto/dataplane-stats.ts';
 import type { DropReason } from '../../proto/drop-reason.ts';
 import type { ConnectionState } from '../../proto/node-report.ts';
+import { QUIET_PEERS_A_ROUND } from '../../proto/probe.ts';
 import { MOST_WORKERS, statsFileOf } from '../../proto/worker-files.ts';
 
 /** Of all workers together. Rows that were not read, or not written yet, are zero. */
@@ -31,6 +35,15 @@ export interface StatsSnapshot {
   process(gauge: ProcessGauge): number;
   /** The counter's sum over the rows, by worker. */
   byWorker(counter: Counter): readonly number[];
+  /** Of all workers, since counting began. */
+  histogram(name: HistogramName): HistogramCounts;
+}
+
+export interface HistogramCounts {
+  readonly bounds: readonly number[];
+  /** By bucket, not cumulative; one more than bounds: what is above all of them. */
+  readonly counts: readonly number[];
+  readonly sum: number;
 }
 
 export const peerRow = (slot: number): number => FIRST_PEER_ROW + slot;
@@ -56,7 +69,7 @@ export function readStats({ runDirectory, highestSlot, workers }: StatsSource): 
 }
 
 function readRows(path: string, rows: number): Float64Array | undefined {
-  const values = new Float64Array(rows * ROW_COLUMNS);
+  const values = new Float64Array(statsIndex(rows, 0));
   let fd: number;
   try {
     fd = openSync(path, 'r');
@@ -76,17 +89,24 @@ export function statsSnapshot(files: readonly Float64Array[], workers = 1): Stat
   const [first = new Float64Array(0)] = files;
   const at = (values: Float64Array, row: number, column: number): number =>
     values[statsIndex(row, column)] ?? 0;
-  const sum = (row: number, column: number): number =>
-    files.reduce((total, values) => total + at(values, row, column), 0);
+  // Loops: these are asked many thousand times a second where there are thousands of peers.
+  const sum = (row: number, column: number): number => {
+    let total = 0;
+    for (const values of files) total += at(values, row, column);
+    return total;
+  };
+  const latest = (row: number, column: number): number => {
+    let most = 0;
+    for (const values of files) most = Math.max(most, at(values, row, column));
+    return most;
+  };
   const generationOf = (values: Float64Array): number =>
     at(values, NO_PEER_ROW, processGaugeColumn('generation'));
   return {
     counter: (row, counter) => sum(row, counterColumn(counter)),
     drops: (row, reason) => sum(row, dropColumn(reason)),
     gauge: (row, gauge) =>
-      gauge === 'last_ingress_ms'
-        ? Math.max(...files.map((values) => at(values, row, gaugeColumn(gauge))))
-        : at(first, row, gaugeColumn(gauge)),
+      gauge === 'last_ingress_ms' ? latest(row, gaugeColumn(gauge)) : at(first, row, gaugeColumn(gauge)),
     process: (gauge) =>
       gauge === 'generation'
         ? Math.min(...files.slice(0, workers).map(generationOf))
@@ -99,6 +119,13 @@ export function statsSnapshot(files: readonly Float64Array[], workers = 1): Stat
         }
         return total;
       }),
+    histogram(name) {
+      const bounds = HISTOGRAMS[name];
+      const cells = Array.from({ length: bounds.length + 2 }, (_, cell) =>
+        files.reduce((total, values) => total + (values[histogramIndex(name) + cell] ?? 0), 0),
+      );
+      return { bounds, counts: cells.slice(0, -1), sum: cells.at(-1) ?? 0 };
+    },
   };
 }
 
@@ -111,14 +138,21 @@ export interface ConnectionOptions {
   readonly probes: boolean;
   readonly nowMs: number;
   readonly probeIntervalMs: number;
+  /** Peers that are probed. Many are asked in turn (dataplane/probe-round.ts), so that more time passes between two answers. */
+  readonly probedPeers: number;
 }
 
 /** established: it answered or sent something lately; pending: never yet; failed: it did once, and no longer does. */
 export function connectionState(stats: StatsSnapshot, options: ConnectionOptions): ConnectionState {
+  const { slot, nowMs, probeIntervalMs, probedPeers } = options;
   if (!options.probes) return 'established';
-  const heardAtMs = lastHeardMs(stats, options.slot);
+  const heardAtMs = lastHeardMs(stats, slot);
   if (heardAtMs === 0) return 'pending';
-  return options.nowMs - heardAtMs <= PATIENCE_INTERVALS * options.probeIntervalMs ? 'established' : 'failed';
+  const patienceMs = PATIENCE_INTERVALS * probeIntervalMs;
+  const turnMs = Math.max(0, Math.ceil(probedPeers / QUIET_PEERS_A_ROUND) - 1) * probeIntervalMs;
+  const unansweredMs = stats.gauge(peerRow(slot), 'first_unanswered_probe_ms');
+  const owesAnswer = unansweredMs !== 0 && nowMs - unansweredMs > patienceMs;
+  return nowMs - heardAtMs <= (owesAnswer ? patienceMs : patienceMs + turnMs) ? 'established' : 'failed';
 }
 
 /** 0 = never. */
@@ -159,37 +193,60 @@ export function createConnectionTracker(options: {
   /** Told of every change, and of a peer that answers when it is first seen; not of one that does not, or answers no probes. */
   changed?: (connection: Connection, before: ConnectionState) => void;
 }): ConnectionTracker {
-  let connections = new Map<string, Connection>();
+  const connections = new Map<string, Connection>();
   let terminations = 0;
   return {
     observe(peers, stats, nowMs) {
-      const observed = new Map<string, Connection>();
-      for (const { name, slot, probes } of peers) {
-        const { probeIntervalMs } = options;
-        const state = connectionState(stats, { slot, probes, nowMs, probeIntervalMs });
+      const { probeIntervalMs } = options;
+      const known = [...peers];
+      const probedPeers = known.filter(({ probes }) => probes).length;
+      for (const { name, slot, probes } of known) {
+        const state = connectionState(stats, { slot, probes, nowMs, probeIntervalMs, probedPeers });
         const before = connections.get(name);
-        const roundTripUs = stats.gauge(peerRow(slot), 'probe_rtt_us');
-        const pathMtu = stats.gauge(peerRow(slot), 'path_mtu');
-        const connection: Connection = {
-          name,
-          slot,
-          state,
-          sinceMs: before?.state === state ? before.sinceMs : nowMs,
-          roundTripSeconds: roundTripUs > 0 ? roundTripUs / 1e6 : undefined,
-          pathMtu: pathMtu > 0 ? pathMtu : undefined,
-          lastHeardMs: lastHeardMs(stats, slot),
-        };
-        observed.set(name, connection);
+        const connection = connectionOf(stats, { name, slot, state, nowMs, before });
+        if (connection !== before) connections.set(name, connection);
         // A peer that answered before the first look has come up like any other. What was heard of it before we started says nothing.
         const was = before?.state ?? (probes && state === 'established' ? 'pending' : state);
         if (was === state) continue;
         if (was === 'established') terminations += 1;
         options.changed?.(connection, was);
       }
-      connections = observed;
-      return [...observed.values()];
+      if (connections.size > known.length) {
+        const names = new Set(known.map(({ name }) => name));
+        for (const name of connections.keys()) if (!names.has(name)) connections.delete(name);
+      }
+      return [...connections.values()];
     },
     current: () => [...connections.values()],
     terminations: () => terminations,
   };
+}
+
+/** `before` itself when nothing changed: in a large cluster that is most of them, each second. */
+function connectionOf(
+  stats: StatsSnapshot,
+  options: {
+    name: string;
+    slot: number;
+    state: ConnectionState;
+    nowMs: number;
+    before: Connection | undefined;
+  },
+): Connection {
+  const { name, slot, state, nowMs, before } = options;
+  const roundTripUs = stats.gauge(peerRow(slot), 'probe_rtt_us');
+  const roundTripSeconds = roundTripUs > 0 ? roundTripUs / 1e6 : undefined;
+  const pathMtu = stats.gauge(peerRow(slot), 'path_mtu') || undefined;
+  const heardMs = lastHeardMs(stats, slot);
+  if (
+    before?.state === state &&
+    before.slot === slot &&
+    before.lastHeardMs === heardMs &&
+    before.pathMtu === pathMtu &&
+    before.roundTripSeconds === roundTripSeconds
+  ) {
+    return before;
+  }
+  const sinceMs = before?.state === state ? before.sinceMs : nowMs;
+  return { name, slot, state, sinceMs, roundTripSeconds, pathMtu, lastHeardMs: heardMs };
 }

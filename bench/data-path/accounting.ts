@@ -71,6 +71,16 @@ function processorSeconds(pid: number): number {
   return spent.reduce((sum, nanoseconds) => sum + nanoseconds / 1e9, 0);
 }
 
+/** How long the youngest of them has run. */
+export function youngestSeconds(programs: readonly number[]): number {
+  const upSeconds = Number(read('/proc/uptime').split(' ')[0]);
+  const starts = programs.map((pid) => {
+    const columns = read(`/proc/${pid}/stat`).split(') ').at(-1)?.split(' '); // the name may hold spaces
+    return Number(columns?.[19] ?? 0) / TICKS_PER_SECOND; // starttime, proc_pid_stat(5)
+  });
+  return upSeconds - Math.max(0, ...starts);
+}
+
 /** Proportional set size of all of them, in MB of 10^6 bytes: a page that three of them share is counted once. */
 export const memoryOf = (programs: readonly number[]): number =>
   programs.reduce((sum, pid) => {

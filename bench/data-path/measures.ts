@@ -1,7 +1,7 @@
 // What is measured on each side: a measure is one run of the load and gives some figures. `--only` names measures.
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { type Cost, memoryOf, startAccount } from './accounting.ts';
+import { type Cost, memoryOf, startAccount, youngestSeconds } from './accounting.ts';
 import {
   type StreamAnswer,
   countConnections,
@@ -30,6 +30,9 @@ const TRIAL_SHARE = 0.2;
 const CONNECTING_PROCESSES = 8;
 const LOAD_AHEAD_MS = 500;
 const PAIR_SECONDS = 1.2;
+
+/** A node counts as idle when its start, at which every peer is asked, lies so far behind it. */
+const SETTLED_SECONDS = 15;
 
 const more = { better: 'more' } as const;
 const less = { better: 'less' } as const;
@@ -96,6 +99,7 @@ export const MEASURES: readonly Measure[] = [
       { key: 'idle.memory', part: 'memory (PSS)', unit: 'MB', digits: 1, ...less, ...alone },
     ],
     take: async (side, { seconds }) => {
+      await pause(Math.max(0, SETTLED_SECONDS - youngestSeconds(side.programs().flat())) * 1000);
       const costs = side.programs().map((programs) => startAccount(programs));
       await pause(seconds * 1000);
       const busiest = Math.max(...costs.map((costSince) => costSince().programSeconds));

@@ -7,7 +7,6 @@ import { after, test } from 'node:test';
 import { peerRow, readStats } from '../../agent/telemetry/stats-reader.ts';
 import {
   NO_PEER_ROW,
-  ROW_COLUMNS,
   STATS_BYTES,
   counterColumn,
   dropColumn,
@@ -88,7 +87,7 @@ test("readStats: workers' counters are added up, also of one that is no more; ga
 test('readStats: a missing file is undefined, a short one is zeros', () => {
   assert.equal(readStats({ runDirectory: join(directory, 'none'), highestSlot: 0, workers: 1 }), undefined);
   const runDirectory = folder('short');
-  writeFileSync(join(runDirectory, statsFileOf(0)), new Uint8Array(ROW_COLUMNS * 8 - 3));
+  writeFileSync(join(runDirectory, statsFileOf(0)), new Uint8Array(statsIndex(1, 0) * 8 - 3));
   const stats = readStats({ runDirectory, highestSlot: 100, workers: 1 });
   assert.equal(stats?.counter(peerRow(100), 'egress_bytes'), 0);
 });

@@ -2,7 +2,7 @@
 // around them POISON. A case costs a few bytes of change and the call that is tried, so that a run has tens of millions of them.
 import type { PacketMemory } from '../../agent/dataplane/packet-memory.ts';
 import { DROP, type DataplaneStats } from '../../agent/dataplane/stats.ts';
-import { ROW_COLUMNS } from '../../proto/dataplane-stats.ts';
+import { statsIndex } from '../../proto/dataplane-stats.ts';
 import { OTHER_PEER_SLOT, PEER_SLOT } from '../support/dataplane-rig.ts';
 import { POISON } from '../support/random.ts';
 
@@ -126,7 +126,7 @@ export function takeRefusals(stats: DataplaneStats): number {
   let sum = 0;
   for (const row of ROWS) {
     for (const column of DROP_COLUMNS) {
-      const cell = row * ROW_COLUMNS + column;
+      const cell = statsIndex(row, column);
       const count = cells[cell]!; // !: within the layout
       if (count === 0) continue;
       sum += count;

@@ -7,7 +7,7 @@ import { PeerRecords } from '../../agent/dataplane/peer-records.ts';
 import { SendBatch } from '../../agent/dataplane/send-batch.ts';
 import { DROP, DataplaneStats } from '../../agent/dataplane/stats.ts';
 import { WriteBatch } from '../../agent/dataplane/write-batch.ts';
-import { ROW_COLUMNS } from '../../proto/dataplane-stats.ts';
+import { statsIndex } from '../../proto/dataplane-stats.ts';
 import { OWNER_FIRST_PEER } from '../../proto/forwarding-table.ts';
 import {
   type SentTrain,
@@ -74,7 +74,7 @@ function takeRefusals(stats: DataplaneStats): Refusals {
     for (const [reason, count] of Object.entries(nonZero(DROP, (column) => stats.get(row, column)))) {
       sum[reason] = (sum[reason] ?? 0) + count;
     }
-    stats.cells.fill(0, row * ROW_COLUMNS, (row + 1) * ROW_COLUMNS); // all of them are two megabytes
+    stats.cells.fill(0, statsIndex(row, 0), statsIndex(row + 1, 0)); // all of them are two megabytes
   }
   return sum;
 }

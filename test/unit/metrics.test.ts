@@ -14,7 +14,6 @@ import {
 } from '../../agent/telemetry/stats-reader.ts';
 import {
   NO_PEER_ROW,
-  ROW_COLUMNS,
   counterColumn,
   dropColumn,
   gaugeColumn,
@@ -37,7 +36,7 @@ interface Rig {
 }
 
 function createRig(peerCount: number): Rig {
-  const values = new Float64Array((peerRow(peerCount) + 1) * ROW_COLUMNS);
+  const values = new Float64Array(statsIndex(peerRow(peerCount) + 1, 0));
   const set = (row: number, column: number, value: number): void => {
     values[statsIndex(row, column)] = value;
   };
@@ -75,7 +74,7 @@ function createRig(peerCount: number): Rig {
 }
 
 test('connection tracker: tells of a peer that answers at the first look, and of changes', () => {
-  const values = new Float64Array((peerRow(3) + 1) * ROW_COLUMNS);
+  const values = new Float64Array(statsIndex(peerRow(3) + 1, 0));
   const hear = (slot: number, atMs: number): void => {
     values[statsIndex(peerRow(slot), gaugeColumn('last_probe_answer_ms'))] = atMs;
   };
@@ -169,7 +168,7 @@ test('metrics: what nftables refused is added to what the data plane refused, an
 });
 
 test('refusalTotals: every reason, over the rows asked for, also without statistics', () => {
-  const values = new Float64Array(4 * ROW_COLUMNS);
+  const values = new Float64Array(statsIndex(4, 0));
   values[statsIndex(NO_PEER_ROW, dropColumn('unknown_sender'))] = 1;
   values[statsIndex(2, dropColumn('vxlan_vni'))] = 10;
   values[statsIndex(3, dropColumn('vxlan_vni'))] = 100;
@@ -233,9 +232,15 @@ test('createBusiestPeers: no series ever goes down, however peers come, go and o
 });
 
 test('connectionState: established, pending, failed', () => {
-  const values = new Float64Array((peerRow(0) + 1) * ROW_COLUMNS);
-  const stateAt = (nowMs: number, probes = true): string =>
-    connectionState(statsSnapshot([values]), { slot: 0, probes, nowMs, probeIntervalMs: INTERVAL });
+  const values = new Float64Array(statsIndex(peerRow(0) + 1, 0));
+  const stateAt = (nowMs: number, probes = true, probedPeers = 40): string =>
+    connectionState(statsSnapshot([values]), {
+      slot: 0,
+      probes,
+      nowMs,
+      probeIntervalMs: INTERVAL,
+      probedPeers,
+    });
   assert.equal(stateAt(10_000), 'pending');
   values[statsIndex(peerRow(0), gaugeColumn('last_probe_answer_ms'))] = 10_000;
   assert.equal(stateAt(13_000), 'established');
@@ -243,4 +248,9 @@ test('connectionState: established, pending, failed', () => {
   values[statsIndex(peerRow(0), gaugeColumn('last_ingress_ms'))] = 12_000;
   assert.equal(stateAt(13_001), 'established');
   assert.equal(stateAt(99_999, false), 'established', 'a peer without probes');
+  assert.equal(stateAt(36_000, true, 1000), 'established', 'one of many is asked in turn');
+  assert.equal(stateAt(39_001, true, 1000), 'failed');
+  values[statsIndex(peerRow(0), gaugeColumn('first_unanswered_probe_ms'))] = 20_000;
+  assert.equal(stateAt(23_000, true, 1000), 'established');
+  assert.equal(stateAt(23_001, true, 1000), 'failed', 'asked, and it does not answer');
 });

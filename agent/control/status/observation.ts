@@ -15,6 +15,7 @@ import { type Metrics, createMetrics } from '../../telemetry/metrics.ts';
 import { type FirewallRefusals, refusalTotals } from '../../telemetry/refusal-totals.ts';
 import {
   type Connection,
+  type ConnectionPeer,
   type StatsSnapshot,
   createConnectionTracker,
   peerRow,
@@ -81,10 +82,9 @@ export function createObservation(options: ObservationOptions): Observation {
   const pathMtuLog = createPathMtuLog(log);
 
   const stats = (): StatsSnapshot | undefined => {
-    const slots = [...options.view().reachable.values()].map(({ slot }) => slot);
     return readStats({
       runDirectory: settings.runDirectory,
-      highestSlot: Math.max(0, ...slots),
+      highestSlot: peersOf(options.view()).reduce((highest, { slot }) => Math.max(highest, slot), 0),
       workers: settings.dataplaneWorkers ?? 1,
     });
   };
@@ -100,8 +100,7 @@ export function createObservation(options: ObservationOptions): Observation {
   const observe = (): readonly Connection[] => {
     const snapshot = stats();
     if (snapshot === undefined) return tracker.current();
-    const peers = [...options.view().reachable].map(([name, { slot, probes }]) => ({ name, slot, probes }));
-    const connections = tracker.observe(peers, snapshot, monotonicMs());
+    const connections = tracker.observe(peersOf(options.view()), snapshot, monotonicMs());
     pathMtuLog.tell(connections, options.mtu());
     return connections;
   };
@@ -207,6 +206,17 @@ export function createObservation(options: ObservationOptions): Observation {
     look: () => void observe(),
     close: () => firewallCounters.close(),
   };
+}
+
+/** Views are replaced, not changed: what was made of one is remembered with it. */
+const peersOfView = new WeakMap<ClusterView, readonly ConnectionPeer[]>();
+
+function peersOf(view: ClusterView): readonly ConnectionPeer[] {
+  const known = peersOfView.get(view);
+  if (known !== undefined) return known;
+  const peers = [...view.reachable].map(([name, { slot, probes }]) => ({ name, slot, probes }));
+  peersOfView.set(view, peers);
+  return peers;
 }
 
 interface Timed {

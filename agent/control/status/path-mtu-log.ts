@@ -10,18 +10,21 @@ export interface PathMtuLog {
 
 export function createPathMtuLog(log: Pick<Logger, 'info' | 'warn'>): PathMtuLog {
   /** By name of the peer. */
-  let seen: ReadonlyMap<string, { readonly pathMtu: number; readonly isToldLow: boolean }> = new Map();
+  const seen = new Map<string, { readonly pathMtu: number; readonly isToldLow: boolean }>();
   return {
     tell(connections, mtu) {
-      const now = new Map<string, { pathMtu: number; isToldLow: boolean }>();
       for (const { name, pathMtu: found } of connections) {
-        if (found === undefined) continue;
-        const pathMtu = Math.min(found, mtu);
         const last = seen.get(name);
+        if (found === undefined) {
+          if (last !== undefined) seen.delete(name);
+          continue;
+        }
+        const pathMtu = Math.min(found, mtu);
+        if (last?.pathMtu === pathMtu && (pathMtu < mtu || !last.isToldLow)) continue;
         const before = Math.min(last?.pathMtu ?? mtu, mtu);
         const isLower = pathMtu < before;
         const isRaised = pathMtu > before && last?.isToldLow === true;
-        now.set(name, { pathMtu, isToldLow: isLower || (last?.isToldLow === true && pathMtu < mtu) });
+        seen.set(name, { pathMtu, isToldLow: isLower || (last?.isToldLow === true && pathMtu < mtu) });
         const fields = { peer: name, path_mtu: pathMtu, path_mtu_before: before };
         if (isLower) {
           log.warn(
@@ -33,7 +36,10 @@ export function createPathMtuLog(log: Pick<Logger, 'info' | 'warn'>): PathMtuLog
           log.info('path_mtu_raised', `The path to "${name}" takes packets of ${pathMtu} bytes`, fields);
         }
       }
-      seen = now;
+      if (seen.size > connections.length) {
+        const names = new Set(connections.map(({ name }) => name));
+        for (const name of seen.keys()) if (!names.has(name)) seen.delete(name);
+      }
     },
   };
 }
