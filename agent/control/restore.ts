@@ -70,6 +70,7 @@ export async function openPool(options: {
     range: settings.range,
     changed: options.changed,
     clock: () => systemClock.now(),
+    wallClock: Date.now,
     schedule: (delayMs, callback) => void systemClock.setTimer(delayMs, callback),
   });
   if (pool.voided > 0) {

@@ -5,11 +5,11 @@ import { type Cidr, type Ipv4, cidrContains, formatIpv4 } from '../../proto/addr
 import { invariant } from '../../proto/invariant.ts';
 import { OperationError } from '../operation-error.ts';
 import { AddressQueue, type FreeAddress } from './address-queue.ts';
-import { type Allocation, AllocationRecords, type Attachment } from './allocation-records.ts';
+import { type Allocation, AllocationRecords, type Attachment, type Freed } from './allocation-records.ts';
 import { CommitQueue, type CommitQueueOptions, type LogStorage } from './commit-queue.ts';
 import type { LogContent } from './log-record.ts';
 
-export type { Allocation, Attachment } from './allocation-records.ts';
+export type { Allocation, Attachment, Freed } from './allocation-records.ts';
 
 export interface AllocationRequest extends Attachment {
   readonly netnsInode: number;
@@ -57,6 +57,8 @@ export interface LoggedAddressPool extends AddressPool {
   rebuild(from: readonly KernelAttachment[]): Promise<void>;
   /** Allocations in the block, whether or not it is among ours. */
   usedIn(block: Cidr): number;
+  /** Addresses of the node's blocks that were used and are not, the longest freed first. */
+  freed(): readonly Freed[];
   /** Allocations that wait to become durable. */
   pendingAllocations(): number;
   /** Why the log could not be written the last time. */
@@ -73,6 +75,8 @@ export interface AddressPoolOptions {
   readonly range: Cidr;
   /** Monotonic milliseconds. */
   readonly clock: () => number;
+  /** Milliseconds since the epoch, to tell people since when; nothing is decided by it. */
+  readonly wallClock?: () => number;
   readonly schedule: CommitQueueOptions['schedule'];
   /** How long a freed address waits while others are free; 30 s unless told. */
   readonly restMs?: number;
@@ -86,6 +90,7 @@ export const createAddressPool = (options: AddressPoolOptions): LoggedAddressPoo
 
 class Pool implements LoggedAddressPool {
   readonly #clock: () => number;
+  readonly #now: () => { readonly atMs?: number };
   readonly #bootId: string;
   readonly #changed: () => void;
   readonly #queue: AddressQueue;
@@ -96,9 +101,11 @@ class Pool implements LoggedAddressPool {
   #pending = 0;
   #closed: Promise<void> | undefined;
 
-  constructor({ log, bootId, range, clock, schedule, restMs, changed }: AddressPoolOptions) {
+  constructor(options: AddressPoolOptions) {
+    const { log, bootId, range, clock, wallClock, schedule, restMs, changed } = options;
     const replayed = replay(log, bootId);
     this.#clock = clock;
+    this.#now = () => (wallClock === undefined ? {} : { atMs: Math.max(0, Math.floor(wallClock())) });
     this.#bootId = bootId;
     this.#changed = changed ?? (() => undefined);
     this.#records = replayed.records;
@@ -129,6 +136,7 @@ class Pool implements LoggedAddressPool {
       sequence: this.#records.sequence + 1,
       ...(podName === undefined ? {} : { podName }),
       ...(network === undefined ? {} : { network }),
+      ...this.#now(),
     };
     const entry = { kind: 'allocate', ...allocation } as const;
     const refusal = this.#records.apply(entry);
@@ -158,6 +166,7 @@ class Pool implements LoggedAddressPool {
       sequence: this.#records.sequence + 1,
       allocation: sequence,
       address,
+      ...this.#now(),
     } as const;
     this.#records.apply(entry);
     this.#queue.give(address, this.#clock());
@@ -182,7 +191,7 @@ class Pool implements LoggedAddressPool {
       list.some((block) => cidrContains(block, address));
     // What the log says was freed may have been freed a moment ago.
     const nowMs = this.#clock();
-    for (const address of this.#records.freed()) {
+    for (const { address } of this.#records.freed()) {
       if (isIn(blocks, address) && !isIn(before, address)) this.#queue.rest(address, nowMs);
     }
     if (blocks.length > 0) this.#records.forgetFreed((address) => !isIn(blocks, address));
@@ -199,6 +208,10 @@ class Pool implements LoggedAddressPool {
 
   usedIn(block: Cidr): number {
     return this.#records.list().filter(({ address }) => cidrContains(block, address)).length;
+  }
+
+  freed(): readonly Freed[] {
+    return this.#records.freed();
   }
 
   pendingAllocations(): number {

@@ -19,6 +19,15 @@ export interface Allocation extends Attachment {
   readonly podName?: string;
   /** The CNI network's name; undefined = not known (taken over from the kernel). */
   readonly network?: string;
+  /** Milliseconds since the epoch; undefined = not known (taken over from the kernel, or of an older agent). */
+  readonly atMs?: number;
+}
+
+/** An address that was used and is not. */
+export interface Freed {
+  readonly address: Ipv4;
+  /** Milliseconds since the epoch; undefined = not known. */
+  readonly atMs?: number;
 }
 
 export type RecordRefusal = 'no_boot' | 'address_in_use' | 'attachment_in_use';
@@ -31,7 +40,7 @@ export class AllocationRecords {
   readonly #byAttachment = new Map<string, Allocation>();
   readonly #byAddress = new Map<Ipv4, Allocation>();
   /** Freed addresses that are not in use again, the longest freed first. */
-  readonly #freed = new Map<Ipv4, number>();
+  readonly #freed = new Map<Ipv4, Freed & { readonly sequence: number }>();
 
   /** The boot that the allocations belong to; undefined before the first `void` entry. */
   get bootId(): string | undefined {
@@ -60,8 +69,8 @@ export class AllocationRecords {
   }
 
   /** Addresses that were used and are not, the longest freed first. */
-  freed(): readonly Ipv4[] {
-    return [...this.#freed.keys()];
+  freed(): readonly Freed[] {
+    return [...this.#freed.values()];
   }
 
   /** Takes the entry in; a reason when it contradicts what is recorded, and then nothing changes. */
@@ -75,7 +84,8 @@ export class AllocationRecords {
       if (allocation !== undefined) this.#byAttachment.delete(keyOf(allocation));
       this.#byAddress.delete(entry.address);
       this.#freed.delete(entry.address);
-      this.#freed.set(entry.address, entry.sequence);
+      const { address, sequence, atMs } = entry;
+      this.#freed.set(address, { address, sequence, ...(atMs === undefined ? {} : { atMs }) });
     }
     return undefined; // another sequence: the address was given out again since, the release is late
   }
@@ -97,9 +107,7 @@ export class AllocationRecords {
   snapshot(): readonly LogEntry[] {
     if (this.#bootId === undefined) return [];
     const entries: LogEntry[] = [{ kind: 'void', bootId: this.#bootId, sequence: this.#sequence }];
-    for (const [address, sequence] of this.#freed) {
-      entries.push({ kind: 'release', sequence, allocation: 0, address });
-    }
+    for (const freed of this.#freed.values()) entries.push({ kind: 'release', allocation: 0, ...freed });
     for (const allocation of this.#byAttachment.values()) entries.push({ kind: 'allocate', ...allocation });
     return entries;
   }

@@ -1,6 +1,7 @@
 // The text of the allocation log: one checksummed line per entry, `crc32 in 8 hex digits, space, JSON, newline`; the checksum is over
 // the JSON's bytes. A tail without a whole line after it is torn (power was lost while it was written) and ignored; a bad line
-// with whole ones after it is damage: nothing after it is believed and the log has to be rebuilt.
+// with whole ones after it is damage: nothing after it is believed and the log has to be rebuilt. Fields that a reader does not know it
+// leaves out, so a release may add some; `atMs` is for people alone, and lost where an older agent rewrites the log.
 import type { Ipv4 } from '../../proto/address.ts';
 import { formatIpv4 } from '../../proto/address.ts';
 import { parseIpv4 } from '../../proto/address-text.ts';
@@ -25,6 +26,8 @@ export interface AllocateEntry {
   readonly podName?: string;
   /** The CNI network's name. */
   readonly network?: string;
+  /** Milliseconds since the epoch. */
+  readonly atMs?: number;
 }
 
 /** `allocation` is the sequence of the allocation that ends: a late entry cannot free what was given out again. */
@@ -33,6 +36,8 @@ export interface ReleaseEntry {
   readonly sequence: number;
   readonly allocation: number;
   readonly address: Ipv4;
+  /** Milliseconds since the epoch. */
+  readonly atMs?: number;
 }
 
 export type LogEntry = VoidEntry | AllocateEntry | ReleaseEntry;
@@ -147,6 +152,7 @@ function fromFields(value: unknown): LogEntry | undefined {
           hostInterface: text('hostInterface'),
           ...(fields['podName'] === undefined ? {} : { podName: text('podName') }),
           ...(fields['network'] === undefined ? {} : { network: text('network') }),
+          ...(fields['atMs'] === undefined ? {} : { atMs: count('atMs') }),
         };
       case 'release':
         return {
@@ -154,6 +160,7 @@ function fromFields(value: unknown): LogEntry | undefined {
           sequence: count('sequence'),
           allocation: count('allocation'),
           address: parseIpv4(text('address')),
+          ...(fields['atMs'] === undefined ? {} : { atMs: count('atMs') }),
         };
       default:
         return undefined;

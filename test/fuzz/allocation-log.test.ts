@@ -31,6 +31,7 @@ const allocation: LogEntry = {
   netnsInode: 4_026_532_000,
   hostInterface: 'vethwe1',
   podName: 'default/web',
+  atMs: 1_795_302_000_123,
   address: parseIpv4('10.32.0.66'),
 };
 const release: LogEntry = { kind: 'release', sequence: 9, allocation: 8, address: allocation.address };
@@ -61,6 +62,7 @@ const VOCABULARY = {
     'address',
     'hostInterface',
     'podName',
+    'atMs',
     'network',
     'bootId',
   ],
@@ -121,6 +123,8 @@ function forbidden(entry: LogEntry): string | undefined {
   });
   if (text !== undefined || number !== undefined) return text ?? number;
   if (entry.kind !== 'void' && entry.address > 0xffff_ffff) return 'address';
+  const atMs = fields.get('atMs') ?? 0;
+  if (typeof atMs !== 'number' || !Number.isSafeInteger(atMs) || atMs < 0) return 'atMs';
   return ['podName', 'network'].find((name) => fields.has(name) && typeof fields.get(name) !== 'string');
 }
 

@@ -49,6 +49,8 @@ class SimulatedDisk implements LogStorage {
   }
 }
 
+const EPOCH_MS = 1_795_302_000_000;
+
 interface Opened {
   readonly pool: LoggedAddressPool;
   readonly scheduled: (() => void)[];
@@ -69,6 +71,7 @@ function openPool(disk: SimulatedDisk, options: { bootId?: string; missing?: boo
     bootId: options.bootId ?? 'boot-1',
     range,
     clock: () => time.now,
+    wallClock: () => EPOCH_MS + time.now,
     schedule: (_delayMs, callback) => scheduled.push(callback),
     changed: () => void (changes.count += 1),
   });
@@ -113,6 +116,26 @@ test('allocate, find, list, release: and the log agrees after a restart', async 
     '10.32.0.67',
     'what was freed lately rests',
   );
+});
+
+test('since when an address is used, or free: told, and kept over a restart and a compaction', async () => {
+  const disk = new SimulatedDisk();
+  const { pool, time } = await freshPool(disk);
+  time.now = 1000;
+  const kept = await pool.allocate(request('kept'));
+  const ended = await pool.allocate(request('ended'));
+  time.now = 2500.7;
+  await pool.release(request('ended'));
+  const told = (from: LoggedAddressPool): unknown => [
+    from.list().map(({ address, atMs }) => [address, atMs]),
+    from.freed().map(({ address, atMs }) => [address, atMs]),
+  ];
+  const expected = [[[kept.address, EPOCH_MS + 1000]], [[ended.address, EPOCH_MS + 2500]]];
+  assert.deepEqual(told(pool), expected);
+  const restarted = openPool(disk).pool;
+  assert.deepEqual(told(restarted), expected);
+  await restarted.rebuild([]); // writes the log anew
+  assert.deepEqual(told(openPool(disk).pool), [expected[0], []]);
 });
 
 test('allocate: its refusals have codes', async () => {
@@ -217,9 +240,11 @@ test('a damaged log: nothing is given out until it is rebuilt from the kernel', 
   assert.equal(damaged.rebuildReason, undefined);
   assert.deepEqual(damaged.find(request(1)), allocations[1], 'a record without a veth stays');
   assert.deepEqual(damaged.find(request(2)), allocations[2], 'what both know is as recorded');
+  const { atMs, ...seventh } = { ...allocations[7] };
+  assert.equal(atMs, EPOCH_MS);
   assert.deepEqual(
     { ...damaged.find(request(7)), sequence: 0 },
-    { ...allocations[7], netnsInode: 0, sequence: 0 },
+    { ...seventh, netnsInode: 0, sequence: 0 },
     'the rest is as the kernel has it',
   );
   for (let name = 10; name < 33; name++) {

@@ -74,6 +74,9 @@ test('AllocationRecords: random entries agree with a naive oracle, and so does a
       records.list().map((one) => [one.containerId, one.address, one.sequence]),
       oracle.map((one) => [`c${one.container}`, one.address, one.sequence]),
     );
-    assert.deepEqual(records.freed(), freed);
+    assert.deepEqual(
+      records.freed().map(({ address }) => address),
+      freed,
+    );
   }
 });

@@ -42,6 +42,15 @@ test('encodeLogEntry: the format on disk stays as it is', () => {
   );
 });
 
+test('decodeLog: entries with the time, and ones with fields of a later release', () => {
+  const timed = entries.map((entry) =>
+    entry.kind === 'void' ? entry : { ...entry, atMs: 1_795_302_000_123 },
+  );
+  const later = timed.map((entry): LogEntry => Object.assign({ zone: 'later' }, entry)); // as an agent that knows more writes it
+  assert.deepEqual(decodeLog(Buffer.concat(timed.map(encodeLogEntry))).entries, timed);
+  assert.deepEqual(decodeLog(Buffer.concat(later.map(encodeLogEntry))).entries, timed);
+});
+
 test('decodeLog: cut at every byte gives the whole lines before the cut', () => {
   const ends = entries.map((_, at) => Buffer.concat(entries.slice(0, at + 1).map(encodeLogEntry)).length);
   for (let length = 0; length <= bytes.length; length++) {
