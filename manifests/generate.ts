@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { SETTING_TABLE } from '../agent/settings.ts';
 import { API_GROUP, API_VERSION } from '../proto/api-kinds.ts';
 import { CUSTOM_KINDS, type CustomKind } from '../proto/api-schema.ts';
-import { type YamlValue, formatYaml, quote } from './yaml.ts';
+import { type YamlValue, formatYaml, quote } from '../agent/report/yaml.ts';
 
 const HERE = import.meta.dirname;
 const BASE = join(HERE, 'base');

@@ -43,8 +43,31 @@ export interface NodeReport {
   readonly repairs: { readonly count: number; readonly last: AgedText | undefined };
   /** The last error that an operator should know, with its remedy. */
   readonly lastError: AgedText | undefined;
-  /** Contradictions in the cluster's objects. */
+  /** The last warnings and errors of control, the newest first; each says what to do. */
+  readonly recent: readonly RecentEvent[];
+  /** What contradicts in the cluster's objects, and what else a person has to put right, for as long as it lasts. */
   readonly problems: readonly string[];
+  /** Those of the closed table that are set, by name, as they are in the agent's environment. */
+  readonly settings: Readonly<Record<string, string>>;
+}
+
+/** Of an agent that cannot start. */
+export interface RefusedReport {
+  readonly version: string;
+  readonly node: { readonly name: string };
+  /** Why. */
+  readonly notReady: readonly string[];
+}
+
+export interface RecentEvent {
+  readonly level: 'warn' | 'error';
+  /** Of the closed vocabulary of the logs. */
+  readonly event: string;
+  readonly text: string;
+  /** Of the last time. */
+  readonly ageSeconds: number;
+  /** How often in a row, as far as it is remembered. */
+  readonly count: number;
 }
 
 export interface AgedText {
@@ -66,9 +89,36 @@ export interface IpamFacts {
     readonly containerId: string;
     readonly interfaceName: string;
     readonly podName: string | undefined;
+    /** The node's end of the pod's link. */
+    readonly hostInterface: string;
+    /** Undefined: not known (taken over from the kernel, or recorded by an older agent). */
+    readonly sinceSeconds: number | undefined;
   }[];
   /** Why the allocation log cannot be written. */
   readonly logFailure: string | undefined;
+}
+
+/** Who has which addresses, as control tells at /report/ipam: what is too much for each report. */
+export interface IpamReport {
+  /** Of the whole cluster. */
+  readonly blocks: readonly {
+    readonly cidr: string;
+    readonly node: string;
+    /** Since the claim; undefined: not known. */
+    readonly sinceSeconds: number | undefined;
+    /** Since its node has no peer of the same state; such a block is freed after the quarantine. Undefined: it has one. */
+    readonly abandonedSeconds: number | undefined;
+  }[];
+  /** Blocks that were freed and are not claimed yet by anybody. */
+  readonly quarantined: readonly {
+    readonly cidr: string;
+    readonly freedSeconds: number;
+    readonly claimableInSeconds: number;
+  }[];
+  /** Addresses of this node that pods had, the longest freed first. */
+  readonly freed: readonly { readonly address: string; readonly sinceSeconds: number | undefined }[];
+  /** Ranges of Services, as far as the API shows them. */
+  readonly serviceRanges: readonly string[];
 }
 
 export interface PeerStatus {
@@ -82,6 +132,8 @@ export interface PeerStatus {
   /** Undefined: never. */
   readonly lastHeardSeconds: number | undefined;
   readonly roundTripSeconds: number | undefined;
+  /** Of the last half to whole minute, 0 to 1; undefined: nobody was asked. */
+  readonly probeLoss: number | undefined;
   /** Largest inner packet; undefined: not known. */
   readonly pathMtu: number | undefined;
   readonly egressPackets: number;

@@ -33,6 +33,7 @@ import { openNetworkWatch } from './node/network-watch.ts';
 import { openNodeNetwork } from './node/node-network.ts';
 import { createNodeUpkeep } from './node/node-upkeep.ts';
 import { createReadiness } from './status/readiness.ts';
+import { type RecentEvents, createRecentEvents } from './status/recent-events.ts';
 import { IdleCollection } from './idle-collection.ts';
 import { createObservation } from './status/observation.ts';
 import { openPodLinks } from './node/pod-links.ts';
@@ -54,7 +55,10 @@ const ADDRESS_PATIENCE_MS = 5000;
 /** Where it cannot start it says why, once in the log and on the status address, and tries again: what is wrong may be put right. */
 async function main(): Promise<void> {
   const reporting = parseReporting(process.env);
-  const log = createLogger({ role: 'control', level: reporting.logLevel, format: reporting.logFormat });
+  const recent = createRecentEvents(() => systemClock.now());
+  const log = recent.listeningTo(
+    createLogger({ role: 'control', level: reporting.logLevel, format: reporting.logFormat }),
+  );
   process.on('uncaughtException', (error) => {
     log.error('agent_failed', `A bug ended control: ${error.message}`, {
       ...errorFields(error),
@@ -78,7 +82,7 @@ async function main(): Promise<void> {
   for (let told = ''; ;) {
     opened = new AsyncDisposableStack();
     try {
-      await control({ settings: parseSettings(process.env), log, opened, refusal });
+      await control({ settings: parseSettings(process.env), log, recent, opened, refusal });
       return;
     } catch (error) {
       if (!(error instanceof OperationError)) throw error;
@@ -94,6 +98,8 @@ async function main(): Promise<void> {
 interface ControlOptions {
   readonly settings: Settings;
   readonly log: Logger;
+  /** What was logged with `log`. */
+  readonly recent: RecentEvents;
   /** What ends it, or undoes a start that failed. */
   readonly opened: AsyncDisposableStack;
   /** Of an earlier try; has the status address until it is ended. */
@@ -101,7 +107,7 @@ interface ControlOptions {
 }
 
 /** Resolves when it serves. Throws OperationError when it cannot. */
-async function control({ settings, log, opened, refusal }: ControlOptions): Promise<void> {
+async function control({ settings, log, recent, opened, refusal }: ControlOptions): Promise<void> {
   const { nodeIp, mtu } = requireUsableNode(settings, process.env);
   const deviceMtu = createDeviceMtu({
     setting: settings.mtu,
@@ -214,7 +220,11 @@ async function control({ settings, log, opened, refusal }: ControlOptions): Prom
     notReady: () => [blocked()].filter((reason) => reason !== undefined),
     configurationTrouble: () => configuration.trouble(),
     log,
+    recent,
+    environment: process.env,
     monotonicMs: () => Number(process.hrtime.bigint() / 1_000_000n),
+    viewMs: () => clock.now(),
+    wallMs: Date.now,
   });
   opened.defer(() => observation.close());
   /** The first look of this process is done; after a restart that takes as long as a pod takes to come. */

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 
 import type { NodeReport } from '../../proto/node-report.ts';
 import { openStatusServer } from '../../agent/control/status/status-server.ts';
-import { nodeReport } from '../support/node-report.ts';
+import { ipamReport, nodeReport } from '../support/node-report.ts';
 
 const host = '127.0.0.1';
 
@@ -16,6 +16,7 @@ async function withServer(
   const server = await openStatusServer({
     source: {
       facts,
+      ipam: () => ipamReport,
       metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'weave_max_ips 1\n' }),
     },
     status: { host, port: 0 },
@@ -106,7 +107,11 @@ test('openStatusServer: an address in use is one clear error, and nothing stays 
   const { port } = other.address() as AddressInfo; // as: it listens on TCP
   await assert.rejects(
     openStatusServer({
-      source: { facts: () => nodeReport, metrics: async () => ({ contentType: '', text: '' }) },
+      source: {
+        facts: () => nodeReport,
+        ipam: () => ipamReport,
+        metrics: async () => ({ contentType: '', text: '' }),
+      },
       status: { host, port: 0 },
       metrics: { host, port },
       failed: () => undefined,

@@ -1,5 +1,5 @@
 // A node's facts as the status pages tell them, for their tests.
-import type { NodeReport } from '../../proto/node-report.ts';
+import type { IpamReport, NodeReport } from '../../proto/node-report.ts';
 
 export const nodeReport: NodeReport = {
   version: '0.1.0',
@@ -31,12 +31,21 @@ export const nodeReport: NodeReport = {
     rangeBlocks: 16_384,
     quarantinedBlocks: 1,
     allocations: [
-      { address: '10.40.0.70', containerId: 'fedcba', interfaceName: 'eth0', podName: undefined },
+      {
+        address: '10.40.0.70',
+        containerId: 'fedcba',
+        interfaceName: 'eth0',
+        podName: undefined,
+        hostInterface: 'vethwe0a1b2c3',
+        sinceSeconds: undefined,
+      },
       {
         address: '10.40.0.2',
         containerId: '0123456789abcdef0123456789abcdef',
         interfaceName: 'eth0',
         podName: 'default/web',
+        hostInterface: 'vethwe1d2e3f4',
+        sinceSeconds: 10_920,
       },
     ],
     logFailure: undefined,
@@ -52,6 +61,7 @@ export const nodeReport: NodeReport = {
       sinceSeconds: 5,
       lastHeardSeconds: undefined,
       roundTripSeconds: undefined,
+      probeLoss: undefined,
       pathMtu: undefined,
       egressPackets: 0,
       ingressPackets: 0,
@@ -67,6 +77,7 @@ export const nodeReport: NodeReport = {
       sinceSeconds: 7200,
       lastHeardSeconds: 1,
       roundTripSeconds: 0.000_083,
+      probeLoss: 0,
       pathMtu: 1450,
       egressPackets: 1200,
       ingressPackets: 1180,
@@ -82,6 +93,7 @@ export const nodeReport: NodeReport = {
       sinceSeconds: 45,
       lastHeardSeconds: 48,
       roundTripSeconds: 0.000_104,
+      probeLoss: 0.74,
       pathMtu: 1350,
       egressPackets: 40,
       ingressPackets: 39,
@@ -100,5 +112,40 @@ export const nodeReport: NodeReport = {
   ],
   repairs: { count: 3, last: { text: 'route 10.40.0.0/26 was missing', ageSeconds: 192 } },
   lastError: undefined,
+  recent: [
+    {
+      level: 'warn',
+      event: 'connection_failed',
+      text: 'Peer "node-c" has stopped answering: check that the node is up and that UDP 6784 is open between the nodes',
+      ageSeconds: 45.2,
+      count: 1,
+    },
+    {
+      level: 'error',
+      event: 'block_claim_failed',
+      text: 'Cannot claim block 10.40.0.64-26 (FORBIDDEN): apply the manifest again',
+      ageSeconds: 3900,
+      count: 12,
+    },
+  ],
   problems: ['peer "node-d" has the VTEP MAC of "node-b"'],
+  settings: { HOSTNAME: 'node-a', WEFT_NODE_IP: '192.0.2.1' },
+};
+
+export const ipamReport: IpamReport = {
+  blocks: [
+    { cidr: '10.40.0.0/26', node: 'node-a', sinceSeconds: 270_000, abandonedSeconds: undefined },
+    { cidr: '10.40.0.64/26', node: 'node-a', sinceSeconds: 7300, abandonedSeconds: undefined },
+    { cidr: '10.44.0.0/26', node: 'node-b', sinceSeconds: 183_600, abandonedSeconds: undefined },
+    { cidr: '10.44.0.64/26', node: 'node-c', sinceSeconds: undefined, abandonedSeconds: 75 },
+  ],
+  quarantined: [
+    { cidr: '10.46.0.0/26', freedSeconds: 200, claimableInSeconds: 400 },
+    { cidr: '10.46.0.64/26', freedSeconds: 4000, claimableInSeconds: 0 },
+  ],
+  freed: [
+    { address: '10.40.0.9', sinceSeconds: 192 },
+    { address: '10.40.0.10', sinceSeconds: undefined },
+  ],
+  serviceRanges: ['10.96.0.0/12', 'fd00:10:96::/112'],
 };

@@ -20,6 +20,8 @@ export const AREAS: readonly Area[] = [
   { path: 'agent/settings.ts', mayImport: ['proto/', 'agent/operation-error.ts'], node: [] },
   { path: 'agent/version.ts', mayImport: [], node: ['node:fs'] },
   { path: 'agent/role-states.ts', mayImport: [], node: ['node:fs'] },
+  // What is told of a node, as text.
+  { path: 'agent/report/', mayImport: ['proto/'], node: [] },
   { path: 'agent/ipam/', mayImport: ['proto/', 'agent/operation-error.ts'], node: [] },
   { path: 'agent/dataplane/', mayImport: ['proto/', 'agent/operation-error.ts'], node: [] },
   // Adapters: they know their technology and not each other.
@@ -46,6 +48,7 @@ export const AREAS: readonly Area[] = [
       'agent/preflight.ts',
       'agent/version.ts',
       'agent/role-states.ts',
+      'agent/report/',
       'agent/ipam/',
       'agent/linux/',
       'agent/kube/',
@@ -70,11 +73,19 @@ export const AREAS: readonly Area[] = [
   },
   {
     path: 'agent/cli/',
-    mayImport: ['proto/', 'agent/operation-error.ts', 'agent/settings.ts', 'agent/linux/', 'agent/kube/'],
+    mayImport: [
+      'proto/',
+      'agent/operation-error.ts',
+      'agent/settings.ts',
+      'agent/version.ts',
+      'agent/report/',
+      'agent/linux/',
+      'agent/kube/',
+    ],
     node: ANY_NODE,
   },
   { path: 'embedded-api/', mayImport: ['proto/'], node: ANY_NODE },
-  { path: 'manifests/', mayImport: ['proto/', 'agent/settings.ts'], node: ANY_NODE },
+  { path: 'manifests/', mayImport: ['proto/', 'agent/settings.ts', 'agent/report/'], node: ANY_NODE },
   // Nothing that ships imports these.
   { path: 'test/', mayImport: ['proto/', 'agent/', 'embedded-api/', 'manifests/'], node: ANY_NODE },
   { path: 'bench/', mayImport: ['proto/', 'agent/', 'embedded-api/', 'test/'], node: ANY_NODE },

@@ -66,6 +66,8 @@ export interface ClusterLink {
   troubles(): readonly Trouble[];
   /** Whether the addresses of Services overlap the range. */
   serviceConflict(): ReturnType<ServiceRanges['conflict']>;
+  /** Of the Services, as far as the API shows them. */
+  serviceRanges(): readonly string[];
   /** Events about the node, told as soon as the API can be reached. */
   readonly events: NodeEvents;
   /** Resolves when it is known whose the blocks are that this node had, or the API has been silent for a while; never rejects. */
@@ -321,6 +323,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       return [...failing.values(), ...refusedKinds(), ...own];
     },
     serviceConflict: () => serviceRanges.conflict(),
+    serviceRanges: () => serviceRanges.known(),
     events,
     settled: settled.promise,
     viewChanged() {

@@ -30,6 +30,8 @@ export interface ServiceRanges {
   start(): void;
   /** `unknown` until the API has answered once; undefined when they do not overlap, as far as can be seen. */
   conflict(): OperationError | 'unknown' | undefined;
+  /** What the API told the last time; empty where it has not, or shows none. */
+  known(): readonly string[];
   stop(): void;
 }
 
@@ -40,11 +42,13 @@ const ANSWER_RETRY_MS = 1000;
 export function createServiceRanges(options: ServiceRangesOptions): ServiceRanges {
   const { range, clock, random, log } = options;
   let conflict: ReturnType<ServiceRanges['conflict']> = 'unknown';
+  let known: readonly string[] = [];
   let cancelLook: (() => void) | undefined;
 
   const look = async (): Promise<void> => {
     const before = conflict;
-    conflict = serviceOverlap(range, await visibleServiceCidrs(options.api()));
+    known = await visibleServiceCidrs(options.api());
+    conflict = serviceOverlap(range, known);
     cancelLook?.();
     cancelLook = clock.setTimer(LOOK_MS * (0.75 + random() / 2), () => task.request());
     if (messageOf(before) === messageOf(conflict)) return;
@@ -66,6 +70,7 @@ export function createServiceRanges(options: ServiceRangesOptions): ServiceRange
   return {
     start: () => task.request(),
     conflict: () => conflict,
+    known: () => known,
     stop() {
       task.stop();
       cancelLook?.();

@@ -3,8 +3,7 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { type Cidr, cidrSize, formatCidr, formatIpv4, formatMac } from '../../../proto/address.ts';
-import { blockCount } from '../../../proto/address.ts';
+import { cidrSize, formatCidr, formatMac } from '../../../proto/address.ts';
 import { NO_PEER_ROW, SELF_ROW } from '../../../proto/dataplane-stats.ts';
 import { PROBE_INTERVAL_MS } from '../../../proto/probe.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
@@ -27,7 +26,17 @@ import { openFirewallCounters } from '../node/firewall-counters.ts';
 import { SNAPSHOT_FILE } from '../cluster/snapshot.ts';
 import type { Trouble } from '../trouble.ts';
 import { createPathMtuLog } from './path-mtu-log.ts';
-import type { IpamFacts, PeerStatus, NodeReport } from '../../../proto/node-report.ts';
+import type { NodeReport } from '../../../proto/node-report.ts';
+import {
+  type IpamSources,
+  blocksByNode,
+  ipamFacts,
+  ipamReport,
+  peerStatuses,
+  settingsTold,
+} from './node-facts.ts';
+import { createProbeLoss } from './probe-loss.ts';
+import type { RecentEvents } from './recent-events.ts';
 import type { StatusSource } from './status-server.ts';
 
 export interface ObservationOptions {
@@ -45,8 +54,14 @@ export interface ObservationOptions {
   /** What keeps the runtime from using Weft's CNI configuration. */
   readonly configurationTrouble: () => Trouble | undefined;
   readonly log: Logger;
+  readonly recent: Pick<RecentEvents, 'list'>;
+  readonly environment: Readonly<Record<string, string | undefined>>;
   /** CLOCK_MONOTONIC milliseconds, as the data plane's gauges have it. */
   readonly monotonicMs: () => number;
+  /** Of the clock that the view's times are of. */
+  readonly viewMs: () => number;
+  /** Milliseconds since the epoch. */
+  readonly wallMs: () => number;
 }
 
 export interface Observation extends StatusSource {
@@ -80,6 +95,7 @@ export function createObservation(options: ObservationOptions): Observation {
   });
 
   const pathMtuLog = createPathMtuLog(log);
+  const probeLoss = createProbeLoss();
 
   const stats = (): StatsSnapshot | undefined => {
     return readStats({
@@ -100,7 +116,9 @@ export function createObservation(options: ObservationOptions): Observation {
   const observe = (): readonly Connection[] => {
     const snapshot = stats();
     if (snapshot === undefined) return tracker.current();
-    const connections = tracker.observe(peersOf(options.view()), snapshot, monotonicMs());
+    const peers = peersOf(options.view());
+    const connections = tracker.observe(peers, snapshot, monotonicMs());
+    probeLoss.observe(peers, snapshot, monotonicMs());
     pathMtuLog.tell(connections, options.mtu());
     return connections;
   };
@@ -114,8 +132,14 @@ export function createObservation(options: ObservationOptions): Observation {
     };
   };
   const roles = (): ReturnType<typeof readRoleStates> => readRoleStates(rolesPath(settings.runDirectory));
-  const blocksOf = (node: string): number =>
-    [...options.view().held.values()].filter((block) => block.node === node).length;
+  const ipamSources = (): IpamSources => ({
+    settings,
+    pool,
+    link: options.link(),
+    view: options.view(),
+    viewMs: options.viewMs(),
+    wallMs: options.wallMs(),
+  });
 
   const metrics = createMetrics({
     version: options.version,
@@ -131,7 +155,8 @@ export function createObservation(options: ObservationOptions): Observation {
     }),
     ownBlocks: () => countStates(options.link().claims()?.state() ?? []),
     rangeAddresses: () => cidrSize(settings.range),
-    addressesOf: (peer) => blocksOf(peer) * 2 ** (32 - settings.blockPrefixLength),
+    addressesOf: (peer) =>
+      (blocksByNode(options.view()).get(peer) ?? 0) * 2 ** (32 - settings.blockPrefixLength),
     api,
     snapshotAgeSeconds: () => fileAgeSeconds(join(settings.stateDirectory, SNAPSHOT_FILE)),
     roleRestarts: () => Object.fromEntries(roles().map(({ role, restarts }) => [role, restarts])),
@@ -169,8 +194,14 @@ export function createObservation(options: ObservationOptions): Observation {
         mtu: options.mtu(),
         masquerade: settings.masquerade,
       },
-      ipam: ipamFacts(options, view),
-      peers: peerStatuses({ view, connections: observe(), snapshot, nowMs }),
+      ipam: ipamFacts(ipamSources()),
+      peers: peerStatuses({
+        view,
+        connections: observe(),
+        probeLoss: (name) => probeLoss.of(name),
+        snapshot,
+        nowMs,
+      }),
       dataplane: {
         processId: snapshot?.process('process_id') ?? 0,
         generation: snapshot?.process('generation') ?? 0,
@@ -180,6 +211,8 @@ export function createObservation(options: ObservationOptions): Observation {
       roles: roles(),
       repairs: { count: repairs, last: aged(lastRepair) },
       lastError: aged(lastError),
+      recent: options.recent.list(),
+      settings: settingsTold(options.environment),
       problems: [
         ...[options.configurationTrouble()?.message].filter((message) => message !== undefined),
         ...options
@@ -193,6 +226,7 @@ export function createObservation(options: ObservationOptions): Observation {
 
   return {
     facts,
+    ipam: () => ipamReport(ipamSources()),
     metrics: async () => ({ contentType: metrics.contentType, text: await metrics.render() }),
     counters: metrics,
     repaired(words) {
@@ -243,62 +277,4 @@ function fileAgeSeconds(path: string): number | undefined {
   } catch {
     return undefined;
   }
-}
-
-function ipamFacts({ settings, pool, link }: ObservationOptions, view: ClusterView): IpamFacts {
-  const { total, used, free } = pool.usage();
-  const byNode: Record<string, number> = {};
-  for (const { node } of view.held.values()) byNode[node] = (byNode[node] ?? 0) + 1;
-  const describe = (cidr: Cidr): string => formatCidr(cidr);
-  return {
-    total,
-    used,
-    free,
-    ownBlocks: (link().claims()?.state() ?? []).map(({ cidr, state, used: usedHere }) => ({
-      cidr: describe(cidr),
-      state,
-      used: usedHere,
-    })),
-    blocksByNode: byNode,
-    rangeBlocks: blockCount(settings.range, settings.blockPrefixLength),
-    quarantinedBlocks: view.freedBlocks.size,
-    allocations: pool.list().map(({ address, containerId, interfaceName, podName }) => ({
-      address: formatIpv4(address),
-      containerId,
-      interfaceName,
-      podName,
-    })),
-    logFailure: pool.logFailure()?.message,
-  };
-}
-
-function peerStatuses(options: {
-  view: ClusterView;
-  connections: readonly Connection[];
-  snapshot: StatsSnapshot | undefined;
-  nowMs: number;
-}): readonly PeerStatus[] {
-  const { view, snapshot, nowMs } = options;
-  return options.connections.flatMap((connection): readonly PeerStatus[] => {
-    const peer = view.reachable.get(connection.name);
-    if (peer === undefined) return [];
-    const row = peerRow(connection.slot);
-    return [
-      {
-        name: connection.name,
-        address: formatIpv4(peer.address),
-        port: peer.port,
-        vtepMac: formatMac(peer.vtepMac),
-        version: view.peers.get(connection.name)?.spec.version ?? '',
-        state: connection.state,
-        sinceSeconds: (nowMs - connection.sinceMs) / 1000,
-        lastHeardSeconds: connection.lastHeardMs === 0 ? undefined : (nowMs - connection.lastHeardMs) / 1000,
-        roundTripSeconds: connection.roundTripSeconds,
-        pathMtu: connection.pathMtu,
-        egressPackets: snapshot?.counter(row, 'egress_packets') ?? 0,
-        ingressPackets: snapshot?.counter(row, 'ingress_packets') ?? 0,
-        blocks: [...view.held.values()].filter(({ node }) => node === connection.name).length,
-      },
-    ];
-  });
 }

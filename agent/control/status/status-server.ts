@@ -4,11 +4,13 @@ import { type IncomingMessage, type Server, type ServerResponse, createServer } 
 import { setTimeout as pause } from 'node:timers/promises';
 
 import { OperationError, codeOf } from '../../operation-error.ts';
-import type { NodeReport } from '../../../proto/node-report.ts';
-import { connectionsPage, ipamPage, peersPage, refusedPage, statusPage } from './status-pages.ts';
+import type { IpamReport, NodeReport, RefusedReport } from '../../../proto/node-report.ts';
+import { statusScreen } from '../../report/status-screen.ts';
+import { connectionsTable, ipamTables, peersTable, attachmentsTable } from '../../report/tables.ts';
 
 export interface StatusSource {
   facts(): NodeReport;
+  ipam(): IpamReport;
   /** The Prometheus text format. */
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
@@ -85,23 +87,23 @@ export async function openRefusedStatusServer(
   const text = (status: number, body: string): Route => {
     return () => ({ status, contentType: TEXT, body });
   };
-  const page: Route = () => text(503, refusedPage({ version, nodeName, reason: reason() }))();
+  const report = (): RefusedReport => ({ version, node: { name: nodeName }, notReady: [reason()] });
+  const page: Route = () => text(503, statusScreen(report()))();
   const routes = new Map<string, Route>([
     ['/status', page],
-    [
-      '/report',
-      () => ({
-        status: 200,
-        contentType: JSON_TYPE,
-        body: `${JSON.stringify({ version, node: { name: nodeName }, notReady: [reason()] }, undefined, 2)}\n`,
-      }),
-    ],
+    ['/report', () => json(report())],
     ['/healthz', text(200, 'ok\n')],
     ['/readyz', () => text(503, `${reason()}\n`)()],
   ]);
   const server = await listen(serve(routes, options.failed), { ...options, isShared: false });
   return { close: () => closed(server) };
 }
+
+const json = (value: object): Answer => ({
+  status: 200,
+  contentType: JSON_TYPE,
+  body: `${JSON.stringify(value, undefined, 2)}\n`,
+});
 
 function statusRoutes(source: StatusSource): ReadonlyMap<string, Route> {
   const page = (
@@ -115,18 +117,13 @@ function statusRoutes(source: StatusSource): ReadonlyMap<string, Route> {
   };
   const whenReady = ({ notReady }: NodeReport): number => (notReady.length === 0 ? 200 : 503);
   return new Map<string, Route>([
-    ['/status', page(statusPage, whenReady)],
-    ['/status/peers', page(peersPage)],
-    ['/status/connections', page(connectionsPage)],
-    ['/status/ipam', page(ipamPage)],
-    [
-      '/report',
-      () => ({
-        status: 200,
-        contentType: JSON_TYPE,
-        body: `${JSON.stringify(source.facts(), undefined, 2)}\n`,
-      }),
-    ],
+    ['/status', page((facts) => statusScreen(facts), whenReady)],
+    ['/status/peers', page((facts) => peersTable(facts))],
+    ['/status/connections', page((facts) => connectionsTable(facts))],
+    ['/status/ipam', page((facts) => ipamTables(facts))],
+    ['/status/attachments', page((facts) => attachmentsTable(facts))],
+    ['/report', () => json(source.facts())],
+    ['/report/ipam', () => json(source.ipam())],
     ['/healthz', () => ({ status: 200, contentType: TEXT, body: 'ok\n' })],
     [
       '/readyz',

@@ -4,6 +4,7 @@ export type YamlValue =
   | string
   | number
   | boolean
+  | null
   | readonly YamlValue[]
   | { readonly [key: string]: YamlValue | undefined };
 
@@ -18,26 +19,29 @@ export function formatYaml(value: YamlValue): string {
 
 function lines(value: YamlValue): readonly string[] {
   if (isList(value)) {
+    if (value.length === 0) return ['[]'];
     return value.flatMap((item) => {
       const [first = '', ...rest] = lines(item);
       return [`- ${first}`, ...rest.map((line) => `  ${line}`)];
     });
   }
-  if (typeof value !== 'object') return [scalar(value)];
+  if (typeof value !== 'object' || value === null) return [scalar(value)];
+  if (isEmpty(value)) return ['{}'];
   return Object.entries(value).flatMap(([key, item]) => (item === undefined ? [] : entry(scalar(key), item)));
 }
 
 function entry(key: string, value: YamlValue): readonly string[] {
   if (isEmpty(value)) return [`${key}: ${isList(value) ? '[]' : '{}'}`];
-  if (typeof value !== 'object') return [`${key}: ${scalar(value)}`];
+  if (typeof value !== 'object' || value === null) return [`${key}: ${scalar(value)}`];
   return [`${key}:`].concat(lines(value).map((line) => `  ${line}`));
 }
 
 const isList = (value: YamlValue): value is readonly YamlValue[] => Array.isArray(value);
 
-const isEmpty = (value: YamlValue): boolean => typeof value === 'object' && Object.keys(value).length === 0;
+const isEmpty = (value: YamlValue): boolean =>
+  typeof value === 'object' && value !== null && Object.keys(value).length === 0;
 
-function scalar(value: string | number | boolean): string {
+function scalar(value: string | number | boolean | null): string {
   if (typeof value !== 'string') return String(value);
   return PLAIN.test(value) && !RESERVED.test(value) ? value : quote(value);
 }

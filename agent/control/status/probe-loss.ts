@@ -1,0 +1,79 @@
+// The share of probes to each peer that were lost, over the last half to whole minute, by the statistics' counters. Time is a parameter.
+import type { StatsSnapshot } from '../../telemetry/stats-reader.ts';
+import { peerRow } from '../../telemetry/stats-reader.ts';
+
+export interface ProbeLoss {
+  /** To be called often: the shorter in between, the better the window is kept. */
+  observe(peers: Iterable<ProbedPeer>, stats: StatsSnapshot, nowMs: number): void;
+  /** 0 to 1; undefined: nobody asked, or not for long enough to say. */
+  of(name: string): number | undefined;
+}
+
+export interface ProbedPeer {
+  readonly name: string;
+  readonly slot: number;
+  readonly probes: boolean;
+}
+
+interface Mark {
+  readonly sent: number;
+  readonly answered: number;
+}
+
+interface Window {
+  readonly slot: number;
+  /** Of the window's beginning, and of the moment that becomes it next. */
+  first: Mark;
+  next: Mark;
+  nextAtMs: number;
+  now: Mark;
+}
+
+const HALF_MS = 30_000;
+/** Fewer probes say nothing. */
+const FEWEST = 5;
+
+export function createProbeLoss(): ProbeLoss {
+  let windows = new Map<string, Window>();
+  return {
+    observe(peers, stats, nowMs) {
+      const observed = new Map<string, Window>();
+      for (const { name, slot, probes } of peers) {
+        if (!probes) continue;
+        const now = markOf(stats, slot, nowMs);
+        const before = windows.get(name);
+        const window =
+          before === undefined || before.slot !== slot || now.sent < before.now.sent
+            ? { slot, first: now, next: now, nextAtMs: nowMs, now }
+            : before;
+        if (nowMs - window.nextAtMs >= HALF_MS) {
+          window.first = window.next;
+          window.next = now;
+          window.nextAtMs = nowMs;
+        }
+        window.now = now;
+        observed.set(name, window);
+      }
+      windows = observed;
+    },
+    of(name) {
+      const window = windows.get(name);
+      if (window === undefined) return undefined;
+      const sent = window.now.sent - window.first.sent;
+      const answered = window.now.answered - window.first.answered;
+      return sent < FEWEST ? undefined : Math.min(1, Math.max(0, (sent - answered) / sent));
+    },
+  };
+}
+
+/** How long an answer may be under way. */
+const ANSWER_MS = 1000;
+
+/** Without the request that may be answered yet. */
+function markOf(stats: StatsSnapshot, slot: number, nowMs: number): Mark {
+  const row = peerRow(slot);
+  const unansweredMs = stats.gauge(row, 'first_unanswered_probe_ms');
+  const isUnderWay = unansweredMs > 0 && nowMs - unansweredMs < ANSWER_MS;
+  const sent = stats.counter(row, 'probes_sent');
+  return { sent: isUnderWay ? Math.max(0, sent - 1) : sent, answered: stats.counter(row, 'probes_answered') };
+}
