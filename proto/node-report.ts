@@ -131,6 +131,8 @@ export interface PeerStatus {
   readonly sinceSeconds: number;
   /** Undefined: never. */
   readonly lastHeardSeconds: number | undefined;
+  /** Since the peer's own probe was heard: it says that the way from there to here is open. Undefined: never. */
+  readonly lastRequestSeconds: number | undefined;
   readonly roundTripSeconds: number | undefined;
   /** Of the last half to whole minute, 0 to 1; undefined: nobody was asked. */
   readonly probeLoss: number | undefined;

@@ -20,23 +20,29 @@ import type { BridgeSettings, PortSetting } from '../../proto/rtnetlink-bridge.t
 import {
   addAddress,
   decodeAddress,
+  decodeNeighbour,
   decodeRoute,
   deleteAddress,
   deleteNeighbour,
   deleteRoute,
   dumpAddresses,
+  dumpNeighbours,
   dumpRoutes,
   type InterfaceAddress,
+  type Neighbour,
   replaceRoute,
   type Route,
   RTM_NEWADDR,
+  RTM_NEWNEIGH,
   RTM_NEWROUTE,
 } from '../../proto/rtnetlink-route.ts';
 import {
   addSourceRule,
+  decodePolicyRule,
   decodeSourceRule,
   deleteSourceRule,
   dumpRules,
+  type PolicyRule,
   RTM_NEWRULE,
   type SourceRule,
 } from '../../proto/rtnetlink-rule.ts';
@@ -196,6 +202,13 @@ export function dropSourceRule(netlink: NetlinkSocket, rule: SourceRule): void {
 
 export const listSourceRules = (netlink: NetlinkSocket): readonly SourceRule[] =>
   values(netlink.dump(dumpRules(), 'list the IPv4 rules'), RTM_NEWRULE, decodeSourceRule);
+
+/** In the order in which the kernel asks them. */
+export const listPolicyRules = (netlink: NetlinkSocket): readonly PolicyRule[] =>
+  values(netlink.dump(dumpRules(), 'list the IPv4 rules'), RTM_NEWRULE, decodePolicyRule);
+
+export const listNeighbours = (netlink: NetlinkSocket): readonly Neighbour[] =>
+  values(netlink.dump(dumpNeighbours(), 'list the IPv4 neighbours'), RTM_NEWNEIGH, decodeNeighbour);
 
 /** Nothing happens when it is gone already. */
 export function dropRoute(netlink: NetlinkSocket, route: Route): void {

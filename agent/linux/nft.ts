@@ -123,3 +123,19 @@ export function openNft(searchPath: string): Nft {
     },
   };
 }
+
+/** All tables, as objects and as text with the rules' handles. Throws OperationError: NFT_MISSING, NFT_REFUSED. */
+export async function listRuleset(
+  searchPath: string,
+): Promise<{ readonly objects: readonly NftCommand[]; readonly text: string }> {
+  const path = findNft(searchPath);
+  const [json, words] = await Promise.all(
+    ['-j', '-a'].map((format) => run(path, [format, 'list', 'ruleset'], '')),
+  );
+  if (json?.status !== 0) {
+    throw new OperationError(`Cannot list the nftables rules: nft said "${json?.stderr.trim() ?? ''}"`, {
+      code: 'NFT_REFUSED',
+    });
+  }
+  return { objects: objectsOf(json.stdout), text: words?.stdout ?? '' };
+}

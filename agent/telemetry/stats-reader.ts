@@ -29,7 +29,7 @@ import { MOST_WORKERS, statsFileOf } from '../../proto/worker-files.ts';
 export interface StatsSnapshot {
   counter(row: number, counter: Counter): number;
   drops(row: number, reason: DropReason): number;
-  /** When a peer was heard: by whichever worker heard it last. What probes tell: the first worker's, who alone sends them. */
+  /** When a peer, or its own probe, was heard: by whichever worker heard it last. What probes tell: the first worker's, who alone sends them. */
   gauge(row: number, gauge: Gauge): number;
   /** The first worker's; `generation` is that of the table which all use. */
   process(gauge: ProcessGauge): number;
@@ -106,7 +106,9 @@ export function statsSnapshot(files: readonly Float64Array[], workers = 1): Stat
     counter: (row, counter) => sum(row, counterColumn(counter)),
     drops: (row, reason) => sum(row, dropColumn(reason)),
     gauge: (row, gauge) =>
-      gauge === 'last_ingress_ms' ? latest(row, gaugeColumn(gauge)) : at(first, row, gaugeColumn(gauge)),
+      gauge === 'last_ingress_ms' || gauge === 'last_request_ms'
+        ? latest(row, gaugeColumn(gauge))
+        : at(first, row, gaugeColumn(gauge)),
     process: (gauge) =>
       gauge === 'generation'
         ? Math.min(...files.slice(0, workers).map(generationOf))

@@ -30,6 +30,7 @@ export function largeReport({ peers, failed = 0, pods = 0 }: LargeReportOptions)
       state: isFailed ? 'failed' : 'established',
       sinceSeconds: 123_456.789 + index,
       lastHeardSeconds: isFailed ? 90.5 : 0.123 + (index % 7) / 10,
+      lastRequestSeconds: 1.5,
       roundTripSeconds: 0.000_083 + (index % 100) / 1e5,
       probeLoss: isFailed ? 1 : (index % 50) / 1000,
       pathMtu: 1450,

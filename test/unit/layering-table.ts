@@ -72,6 +72,22 @@ export const AREAS: readonly Area[] = [
     node: ANY_NODE,
   },
   {
+    // Holds a node against what control makes of one, by control's own words for it.
+    path: 'agent/doctor/',
+    mayImport: [
+      'proto/',
+      'agent/operation-error.ts',
+      'agent/settings.ts',
+      'agent/preflight.ts',
+      'agent/version.ts',
+      'agent/linux/',
+      'agent/kube/',
+      'agent/telemetry/',
+      'agent/control/',
+    ],
+    node: [],
+  },
+  {
     path: 'agent/cli/',
     mayImport: [
       'proto/',
@@ -81,6 +97,7 @@ export const AREAS: readonly Area[] = [
       'agent/report/',
       'agent/linux/',
       'agent/kube/',
+      'agent/doctor/',
     ],
     node: ANY_NODE,
   },
@@ -143,6 +160,20 @@ export const DEPARTURES: readonly Departure[] = [
     files: ['agent/cli/node-removal.ts'],
     mayImport: ['agent/control/'],
     because: 'takes away what control makes, by the names and marks that control gives it',
+  },
+  {
+    files: [
+      'agent/doctor/gather.ts',
+      'agent/doctor/sources/cluster.ts',
+      'agent/doctor/sources/files.ts',
+      'agent/doctor/sources/proc-files.ts',
+      'agent/doctor/sources/processes.ts',
+      'agent/doctor/sources/reach.ts',
+      'agent/doctor/sources/sockets.ts',
+      'agent/doctor/sources/traffic.ts',
+    ],
+    node: ANY_NODE,
+    because: 'adapters of the doctor: they gather the scene that its checks are pure functions of',
   },
 ];
 

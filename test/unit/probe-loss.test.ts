@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 
 import { createProbeLoss } from '../../agent/control/status/probe-loss.ts';
 import { peerRow, statsSnapshot } from '../../agent/telemetry/stats-reader.ts';
-import { ROW_COLUMNS, counterColumn, gaugeColumn, statsIndex } from '../../proto/dataplane-stats.ts';
+import { counterColumn, gaugeColumn, statsIndex } from '../../proto/dataplane-stats.ts';
 
 const SLOT = 3;
 const peer = { name: 'node-b', slot: SLOT, probes: true };
@@ -12,7 +12,7 @@ const peer = { name: 'node-b', slot: SLOT, probes: true };
 /** A peer that is asked each second; `answers` says which second's request is answered. */
 function ask(seconds: number, answers: (second: number) => boolean): (number | undefined)[] {
   const loss = createProbeLoss();
-  const values = new Float64Array((peerRow(SLOT) + 1) * ROW_COLUMNS);
+  const values = new Float64Array(statsIndex(peerRow(SLOT) + 1, 0));
   const cell = (column: number): number => statsIndex(peerRow(SLOT), column);
   const add = (column: number): void => void (values[cell(column)] = (values[cell(column)] ?? 0) + 1);
   return Array.from({ length: seconds }, (_, second) => {
@@ -55,7 +55,7 @@ describe('createProbeLoss', () => {
   });
   it('knows nothing of a peer that answers no probes, is another in the slot, or is gone', () => {
     const loss = createProbeLoss();
-    const values = new Float64Array((peerRow(SLOT) + 1) * ROW_COLUMNS);
+    const values = new Float64Array(statsIndex(peerRow(SLOT) + 1, 0));
     const observe = (peers: readonly (typeof peer)[]): void => {
       loss.observe(peers, statsSnapshot([values]), 1000);
       const sent = statsIndex(peerRow(SLOT), counterColumn('probes_sent'));

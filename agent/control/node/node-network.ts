@@ -100,12 +100,12 @@ const POD_SIDE: InetSettings = { forwarding: 1, send_redirects: 0, accept_redire
 // The data plane answers pods with ICMP errors from the gateway's address, which is this node's own. Tried: the kernel takes them from the
 // TUN only with accept_local, and where conf/all/rp_filter is on, only with the loose mode and an address on the TUN.
 const TUN_SIDE: InetSettings = { ...POD_SIDE, accept_local: 1, rp_filter: 2 };
-const UNDERLAY_WANTED: LinkChange = { inet: { forwarding: 1 } };
+export const UNDERLAY_WANTED: LinkChange = { inet: { forwarding: 1 } };
 
 /** Depends on nothing but the node, so pods' neighbour entries outlive a bridge that was made again. */
 export const bridgeMac = (nodeIp: Ipv4): Mac => mac(0x0257 * 2 ** 32 + nodeIp);
 
-const bridgeWanted = (nodeIp: Ipv4, mtu: number): LinkChange => ({
+export const bridgeWanted = (nodeIp: Ipv4, mtu: number): LinkChange => ({
   up: true,
   mtu,
   address: bridgeMac(nodeIp),
@@ -114,7 +114,7 @@ const bridgeWanted = (nodeIp: Ipv4, mtu: number): LinkChange => ({
   bridge: { spanningTree: 0 },
 });
 
-const tunWanted = (mtu: number): LinkChange => ({
+export const tunWanted = (mtu: number): LinkChange => ({
   up: true,
   mtu,
   txQueueLength: TUN_QUEUE_LENGTH,

@@ -43,7 +43,7 @@ export interface SeenPort {
 }
 
 /** As the kernel makes a port, but for the hairpin mode. */
-const PORT_SETTINGS: Readonly<Partial<Record<PortSetting, number>>> = {
+export const PORT_SETTINGS: Readonly<Partial<Record<PortSetting, number>>> = {
   hairpin: 1,
   guard: 0,
   root_block: 0,

@@ -106,6 +106,7 @@ export function peerStatuses(options: {
     const peer = view.reachable.get(name);
     if (peer === undefined) return [];
     const row = peerRow(connection.slot);
+    const lastRequestMs = snapshot?.gauge(row, 'last_request_ms') ?? 0;
     return [
       {
         name,
@@ -116,6 +117,7 @@ export function peerStatuses(options: {
         state: connection.state,
         sinceSeconds: toSeconds(nowMs - connection.sinceMs),
         lastHeardSeconds: lastHeardMs === 0 ? undefined : toSeconds(nowMs - lastHeardMs),
+        lastRequestSeconds: lastRequestMs === 0 ? undefined : toSeconds(nowMs - lastRequestMs),
         roundTripSeconds: connection.roundTripSeconds,
         probeLoss: options.probeLoss(name),
         pathMtu: connection.pathMtu,

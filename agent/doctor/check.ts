@@ -1,0 +1,50 @@
+// What a check of the doctor is: a pure function from a scene to what it finds there. Its four texts are the documentation's table, which
+// docs.test.ts compares; a finding adds the values, and where it knows better, its own reason and remedy.
+import type { Repair } from './repair.ts';
+import type { Scene } from './scene.ts';
+
+/** error: traffic is lost or pods cannot be attached, or soon so. warning: it works, and somebody should look. */
+export type Severity = 'error' | 'warning';
+
+export interface Found {
+  readonly severity: Severity;
+  /** What is wrong, with the values. */
+  readonly what: string;
+  /** Unless it is the check's. */
+  readonly why?: string;
+  /** The command or step; unless it is the check's. */
+  readonly fix?: string;
+  /** What --fix does about it; only what the agent itself would put right, or what cannot hurt traffic. */
+  readonly repair?: Repair;
+}
+
+export interface Check {
+  readonly id: string;
+  /** What it finds, in a few words. */
+  readonly finds: string;
+  /** Why that matters. */
+  readonly why: string;
+  /** The command or step that fixes it. */
+  readonly fix: string;
+  run(scene: Scene): readonly Found[];
+}
+
+export interface Finding extends Required<Omit<Found, 'repair'>> {
+  readonly check: string;
+  readonly repair: Repair | undefined;
+}
+
+/** Errors first, then in the order of the checks. */
+export function examine(scene: Scene, checks: readonly Check[]): readonly Finding[] {
+  const findings = checks.flatMap((check) =>
+    check.run(scene).map(({ severity, what, why, fix, repair }): Finding => ({
+      check: check.id,
+      severity,
+      what,
+      why: why ?? check.why,
+      fix: fix ?? check.fix,
+      repair,
+    })),
+  );
+  return findings.toSorted((a, b) => Number(a.severity === 'warning') - Number(b.severity === 'warning'));
+}

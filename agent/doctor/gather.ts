@@ -1,0 +1,140 @@
+// Makes the scene: asks the agent, the kernel, nftables, the API server and the file system, all at once, and counters twice. Nothing is
+// changed, and no packet of the pod network is sent. What fails is left undefined and named.
+import { hostname } from 'node:os';
+import { setTimeout as pause } from 'node:timers/promises';
+
+import type { Ipv4 } from '../../proto/address.ts';
+import { openPodGuard } from '../control/node/pod-guard.ts';
+import { findNodeAddress } from '../linux/node-address.ts';
+import { NETLINK_ROUTE, openNetlink } from '../linux/netlink-socket.ts';
+import { listRuleset } from '../linux/nft.ts';
+import { OperationError } from '../operation-error.ts';
+import { type Environment, parseSettings, type Settings } from '../settings.ts';
+import { VERSION } from '../version.ts';
+import { readRuleset } from './ruleset.ts';
+import type { Scene } from './scene.ts';
+import { type AgentAnswer, askAgent } from './sources/agent.ts';
+import { askCluster } from './sources/cluster.ts';
+import { readFiles } from './sources/files.ts';
+import {
+  countersBetween,
+  readCounters,
+  readKernel,
+  readLegacyTables,
+  readSysctls,
+} from './sources/kernel.ts';
+import { agentEnvironment, readAgentProcesses, readCgroup } from './sources/processes.ts';
+import { reachPeers } from './sources/reach.ts';
+import { readListeners, readUdpCounts, readUdpSockets } from './sources/sockets.ts';
+import { sampleTraffic, trafficBetween } from './sources/traffic.ts';
+
+/** Two probes of every peer fall into it, and a look at the nodes' rules by a program that undoes ours. */
+const BETWEEN_LOOKS_MS = 2200;
+
+/** CLOCK_MONOTONIC, as the data plane's gauges have it. */
+const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n);
+
+export async function gatherScene(environment: Environment): Promise<Scene> {
+  const processes = readAgentProcesses();
+  const inForce = { ...environment, ...agentEnvironment(processes) };
+  const { settings, settingsRefusal } = settingsOf(inForce);
+  const unseen: string[] = [];
+  const attempt = <T>(what: string, look: () => T): T | undefined => {
+    try {
+      return look();
+    } catch (error) {
+      unseen.push(`${what} (${error instanceof Error ? error.message : String(error)})`);
+      return undefined;
+    }
+  };
+
+  const startedMs = performance.now();
+  const sampled = sampleTraffic(settings.runDirectory, monotonicMs());
+  const counted = readCounters();
+  const udpEarlier = readUdpCounts(settings.port);
+  const cluster = askCluster({ environment: inForce, nodeName: settings.nodeName });
+  const rules = listRuleset(environment['PATH'] ?? '').catch((error: unknown) => {
+    unseen.push(`nftables (${error instanceof Error ? error.message : String(error)})`);
+    return undefined;
+  });
+  const earlier = await askAgent(settings.statusAddress);
+  const reach = await reachPeers(silentPeers(earlier), settings.metricsAddress.port);
+  await pause(Math.max(0, BETWEEN_LOOKS_MS - (performance.now() - startedMs)));
+
+  const kernel = attempt('interfaces, routes and rules', () => {
+    const route = openNetlink(NETLINK_ROUTE);
+    try {
+      return readKernel(route);
+    } finally {
+      route.close();
+    }
+  });
+  const pods = attempt('the anti-spoof set', () => {
+    const guard = openPodGuard();
+    try {
+      return guard.list();
+    } finally {
+      guard.close();
+    }
+  });
+  const now = Date.now();
+  const answer = await askAgent(settings.statusAddress);
+  const ruleset = await rules;
+  return {
+    settings,
+    settingsRefusal,
+    nodeIp: nodeAddress(settings),
+    agent: {
+      report: answer.kind === 'report' ? answer.report : undefined,
+      earlier: earlier.kind === 'report' ? earlier.report : undefined,
+      refusal: answer.kind === 'refused' ? answer.reason : undefined,
+      silence: answer.kind === 'silent' ? answer.code : undefined,
+    },
+    processes: readAgentProcesses(),
+    sockets: {
+      udp: readUdpSockets(settings.port),
+      udpEarlier,
+      tcp: readListeners([settings.statusAddress.port, settings.metricsAddress.port]),
+    },
+    traffic: trafficBetween(sampled, sampleTraffic(settings.runDirectory, monotonicMs())),
+    kernel: kernel ?? { links: [], addresses: [], routes: [], rules: [], neighbours: [] },
+    ruleset: ruleset && readRuleset(ruleset),
+    legacyTables: readLegacyTables(),
+    pods,
+    sysctls: readSysctls(),
+    counters: countersBetween(counted, readCounters(), readCgroup(processes)),
+    files: await readFiles(settings, now),
+    api: await cluster,
+    reach,
+    nowMs: now,
+    serviceHost: inForce['KUBERNETES_SERVICE_HOST'],
+    version: VERSION,
+    unseen,
+  };
+}
+
+/** Run on the node by hand, there is no HOSTNAME in the environment. */
+function settingsOf(environment: Environment): Pick<Scene, 'settings' | 'settingsRefusal'> {
+  const named = { ...environment, HOSTNAME: environment['HOSTNAME'] || hostname().toLowerCase() };
+  try {
+    return { settings: parseSettings(named), settingsRefusal: undefined };
+  } catch (error) {
+    if (!(error instanceof OperationError)) throw error;
+    return { settings: parseSettings({ HOSTNAME: 'unnamed' }), settingsRefusal: error.message };
+  }
+}
+
+const silentPeers = (answer: AgentAnswer): readonly string[] =>
+  answer.kind !== 'report'
+    ? []
+    : answer.report.peers.filter(({ state }) => state !== 'established').map(({ address }) => address);
+
+function nodeAddress({ nodeIp }: Settings): Ipv4 | undefined {
+  if (nodeIp !== undefined) return nodeIp;
+  try {
+    return findNodeAddress();
+  } catch (error) {
+    if (error instanceof OperationError) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,180 @@
+// Whether a condition of an nftables rule (libnftables-json(5)) holds for a packet: yes, no, or not known, because it asks for something that
+// cannot be told from a listing. Pure.
+import { cidrContains, type Ipv4, ipv4 } from '../../proto/address.ts';
+import { parseIpv4 } from '../../proto/address-text.ts';
+
+export type Truth = boolean | undefined;
+
+export interface TestPacket {
+  readonly hook: 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting';
+  /** Chains of family netdev that see it. */
+  readonly deviceHook?: { readonly hook: 'ingress' | 'egress'; readonly device: string };
+  readonly input: string | undefined;
+  readonly output: string | undefined;
+  readonly source: Ipv4;
+  readonly destination: Ipv4;
+  readonly protocol: 'udp' | 'tcp';
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly state: 'untracked' | 'new';
+  readonly isToThisNode: boolean;
+}
+
+export interface MatchContext {
+  readonly packet: TestPacket;
+  /** Of a named set of the rule's table. */
+  readonly elementsOf: (name: string) => readonly unknown[] | undefined;
+  /** The rule as nft writes it. */
+  readonly text: string;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+type Value = string | number;
+/** The packet is of another protocol, so the rule does not apply, whatever it compares. */
+const NO_FIELD = null;
+
+const PROTOCOLS: Readonly<Record<string, number>> = { icmp: 1, tcp: 6, udp: 17 };
+const PORT_NAMES: Readonly<Record<string, number>> = { domain: 53, http: 80, https: 443 };
+
+const isFields = (value: unknown): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** A `match`, or an `xt` match, of which nft's JSON tells the name only. */
+export function matches(expression: Fields, context: MatchContext): Truth {
+  const { match, xt } = expression;
+  if (isFields(xt)) return matchesXt(xt, context);
+  if (!isFields(match)) return undefined;
+  const { op, left, right } = match;
+  const actual = valueOf(left, context.packet);
+  if (actual === undefined) return undefined;
+  if (actual === NO_FIELD) return false;
+  const holds = includes(actual, { right, context });
+  if (holds === undefined) return undefined;
+  if (op === '==' || op === 'in' || op === '=') return holds;
+  return op === '!=' ? !holds : undefined;
+}
+
+function matchesXt({ name }: Fields, { packet, text }: MatchContext): Truth {
+  if (name === 'comment') return true;
+  if (name !== 'conntrack' && name !== 'state') return undefined;
+  const [, negation, states] =
+    /\bct state (!= )?(?:\{ )?([a-z, ]+?)(?: \}| (?=counter|drop|accept|jump))/.exec(text) ?? [];
+  if (states === undefined) return undefined;
+  return (
+    states
+      .split(',')
+      .map((word) => word.trim())
+      .includes(packet.state) !==
+    (negation !== undefined)
+  );
+}
+
+/** What the packet has there; undefined: it is not known. */
+function valueOf(left: unknown, packet: TestPacket): Value | typeof NO_FIELD | undefined {
+  if (!isFields(left)) return undefined;
+  const { meta, payload, ct, fib } = left;
+  if (isFields(meta)) return metaOf(String(meta['key']), packet);
+  if (isFields(payload)) return payloadOf(String(payload['protocol']), String(payload['field']), packet);
+  if (isFields(ct)) {
+    if (ct['key'] === 'state') return packet.state;
+    return ct['key'] === 'mark' ? 0 : undefined;
+  }
+  if (isFields(fib) && fib['result'] === 'type' && JSON.stringify(fib['flags']) === '["daddr"]') {
+    return packet.isToThisNode ? 'local' : 'unicast';
+  }
+  const masked = left['&'];
+  if (Array.isArray(masked) && masked.length === 2) {
+    const inside = valueOf(masked[0], packet);
+    return inside === 0 ? 0 : undefined; // marks: a packet of ours has none
+  }
+  return undefined;
+}
+
+function metaOf(key: string, { input, output, protocol, hook }: TestPacket): Value | undefined {
+  switch (key) {
+    case 'iifname':
+    case 'iif':
+      return input ?? '';
+    case 'oifname':
+    case 'oif':
+      return output ?? '';
+    case 'l4proto':
+      return PROTOCOLS[protocol];
+    case 'nfproto':
+      return 'ipv4';
+    case 'protocol':
+      return 'ip';
+    case 'mark':
+      return 0;
+    case 'pkttype':
+      return hook === 'output' ? undefined : 'host';
+    default:
+      return undefined;
+  }
+}
+
+function payloadOf(protocol: string, field: string, packet: TestPacket): Value | typeof NO_FIELD | undefined {
+  if (protocol === 'ip') {
+    if (field === 'saddr') return packet.source;
+    if (field === 'daddr') return packet.destination;
+    return field === 'protocol' ? PROTOCOLS[packet.protocol] : undefined;
+  }
+  if (protocol !== 'th' && protocol !== packet.protocol) return NO_FIELD;
+  if (field === 'sport') return packet.sourcePort;
+  return field === 'dport' ? packet.destinationPort : undefined;
+}
+
+function includes(
+  actual: Value,
+  { right, context }: { readonly right: unknown; readonly context: MatchContext },
+): Truth {
+  if (Array.isArray(right)) return any(right.map((item) => includes(actual, { right: item, context })));
+  if (typeof right === 'string' && right.startsWith('@')) {
+    const elements = context.elementsOf(right.slice(1));
+    return elements && any(elements.map((item) => includes(actual, { right: item, context })));
+  }
+  if (isFields(right)) {
+    const { set, prefix, range, elem } = right;
+    if (set !== undefined) return includes(actual, { right: set, context });
+    if (isFields(elem)) return includes(actual, { right: elem['val'], context });
+    if (isFields(prefix)) return isInPrefix(actual, prefix);
+    if (Array.isArray(range)) {
+      const [first, last] = range.map(numberOf);
+      const value = numberOf(actual);
+      if (first === undefined || last === undefined || value === undefined) return undefined;
+      return value >= first && value <= last;
+    }
+    return undefined;
+  }
+  if (typeof actual === 'string') {
+    if (typeof right !== 'string') return undefined;
+    return right.endsWith('*') ? actual.startsWith(right.slice(0, -1)) : actual === right;
+  }
+  const value = numberOf(right);
+  return value === undefined ? undefined : value === actual;
+}
+
+function any(truths: readonly Truth[]): Truth {
+  if (truths.includes(true)) return true;
+  return truths.includes(undefined) ? undefined : false;
+}
+
+function isInPrefix(actual: Value, { addr, len }: Fields): Truth {
+  const base = numberOf(addr);
+  if (typeof actual === 'string') return undefined;
+  if (base === undefined || typeof len !== 'number') return undefined;
+  return cidrContains({ base: ipv4(base), prefixLength: len }, ipv4(actual));
+}
+
+/** Of a number, an address, a protocol or a port's name. */
+function numberOf(value: unknown): number | undefined {
+  if (typeof value === 'number') return value;
+  if (typeof value !== 'string') return undefined;
+  const named = PROTOCOLS[value] ?? PORT_NAMES[value];
+  if (named !== undefined) return named;
+  try {
+    return parseIpv4(value);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,188 @@
+// What the nftables chains of a node would do with a packet, as far as it can be told from their listing: a walk through the rules, as the
+// kernel does it, with three answers to each condition. Pure. A drop is `certain` when every rule on the way was understood.
+import { type NftChain, type NftRule, type Ruleset, setKey } from './ruleset.ts';
+import { matches, type TestPacket, type Truth } from './rule-match.ts';
+
+export type Fate = 'dropped' | 'rejected' | 'source_rewritten' | 'redirected';
+
+export interface Obstacle {
+  readonly fate: Fate;
+  readonly chain: NftChain;
+  /** Undefined: the chain's policy. */
+  readonly rule: NftRule | undefined;
+  readonly isCertain: boolean;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+type End = 'accept' | 'return' | Fate;
+
+interface Outcome {
+  readonly end: End | 'through';
+  readonly rule: NftRule | undefined;
+  /** False: some rule before may have ended it otherwise. */
+  readonly isCertain: boolean;
+}
+
+const DEEPEST = 16;
+/** Statements that depend on what happened before. */
+const CONDITIONAL: ReadonlySet<string> = new Set(['limit', 'quota', 'ct count', 'lookup']);
+const FAMILIES: ReadonlySet<string> = new Set(['ip', 'inet']);
+/** Of xtables, which nft lists by name alone. */
+const TARGETS: Readonly<Record<string, End>> = {
+  REJECT: 'rejected',
+  DROP: 'dropped',
+  MASQUERADE: 'source_rewritten',
+  SNAT: 'source_rewritten',
+  DNAT: 'redirected',
+  REDIRECT: 'redirected',
+};
+
+/** Everything in the way of the packet at its hook; chains of the table `own` are left out. */
+export function obstacles(ruleset: Ruleset, packet: TestPacket, own: string): readonly Obstacle[] {
+  const isAsked = ({ family, table, hook, type, device }: NftChain): boolean => {
+    if (table === own || hook === undefined) return false;
+    if (type === 'nat' && packet.state === 'untracked') return false;
+    if (family === 'netdev') return hook === packet.deviceHook?.hook && device === packet.deviceHook.device;
+    return FAMILIES.has(family) && hook === packet.hook;
+  };
+  return ruleset.chains.filter(isAsked).flatMap((chain): readonly Obstacle[] => {
+    const { end, rule, isCertain } = walk(chain, { ruleset, packet, depth: 0 });
+    if (end === 'accept') return [];
+    if (end === 'through' || end === 'return') {
+      if (chain.policy !== 'drop') return [];
+      return [{ fate: 'dropped', chain, rule: undefined, isCertain }];
+    }
+    return [{ fate: end, chain, rule, isCertain }];
+  });
+}
+
+interface Walk {
+  readonly ruleset: Ruleset;
+  readonly packet: TestPacket;
+  readonly depth: number;
+}
+
+function walk(chain: NftChain, { ruleset, packet, depth }: Walk): Outcome {
+  let isCertain = depth < DEEPEST;
+  if (!isCertain) return { end: 'through', rule: undefined, isCertain };
+  for (const rule of chain.rules) {
+    const { applies, end, target } = judge(rule, { chain, ruleset, packet });
+    if (applies === false) continue;
+    if (end !== undefined) {
+      if (applies === true) return { end, rule, isCertain };
+      // It may have ended here otherwise; what drops perhaps is somebody's choice that cannot be read.
+      if (end === 'accept' || end === 'return') isCertain = false;
+      continue;
+    }
+    if (target === undefined) continue;
+    const next = ruleset.chains.find(
+      ({ family, table, name }) => family === chain.family && table === chain.table && name === target.chain,
+    );
+    if (next === undefined) continue;
+    const inside = walk(next, { ruleset, packet, depth: depth + 1 });
+    const isFinal = inside.end !== 'through' && inside.end !== 'return';
+    if (applies === true) {
+      if (isFinal) return { ...inside, isCertain: isCertain && inside.isCertain };
+      isCertain &&= inside.isCertain;
+      if (target.isGoto) return { end: 'through', rule: undefined, isCertain };
+    } else if (inside.end === 'accept' || !inside.isCertain || target.isGoto) {
+      isCertain = false;
+    }
+  }
+  return { end: 'through', rule: undefined, isCertain };
+}
+
+interface Judgement {
+  readonly applies: Truth;
+  readonly end?: End;
+  readonly target?: { readonly chain: string; readonly isGoto: boolean };
+}
+
+function judge(
+  rule: NftRule,
+  { chain, ruleset, packet }: { chain: NftChain; ruleset: Ruleset; packet: TestPacket },
+): Judgement {
+  let applies: Truth = true;
+  const elementsOf = (name: string): readonly unknown[] | undefined =>
+    ruleset.sets.get(setKey(chain.family, chain.table, name));
+  for (const expression of rule.expressions) {
+    if (typeof expression !== 'object' || expression === null) continue;
+    const fields = expression as Fields; // as: an object, checked above
+    const [kind = '', value] = Object.entries(fields)[0] ?? [];
+    const verdict = verdictOf(kind, value);
+    if (verdict !== undefined) return { applies, ...verdict };
+    const truth = truthOf(kind, () => matches(fields, { packet, elementsOf, text: rule.text }), value);
+    if (kind === 'vmap') {
+      const chosen = chooseVerdict(value as Fields, packet); // as: a vmap's value is an object
+      if (chosen === 'none') continue;
+      if (chosen === undefined) return { applies: undefined, end: 'accept' };
+      return { applies, ...chosen };
+    }
+    if (truth === false) return { applies: false };
+    if (truth === undefined) applies = undefined;
+  }
+  return { applies };
+}
+
+/** Of what is no verdict: conditions, and statements that let every packet on to the next one. */
+function truthOf(kind: string, match: () => Truth, value: unknown): Truth {
+  if (kind === 'match') return match();
+  if (kind === 'xt') return isXtTarget(value) || match();
+  return CONDITIONAL.has(kind) ? undefined : true;
+}
+
+const isXtTarget = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && 'type' in value && value.type === 'target';
+
+function verdictOf(kind: string, value: unknown): Omit<Judgement, 'applies'> | undefined {
+  const targetOf = (isGoto: boolean): Omit<Judgement, 'applies'> => {
+    const { target } = value as { target?: unknown }; // as: a jump's value is an object
+    return { target: { chain: String(target), isGoto } };
+  };
+  switch (kind) {
+    case 'accept':
+    case 'return':
+      return { end: kind };
+    case 'queue':
+      return { end: 'accept' };
+    case 'drop':
+      return { end: 'dropped' };
+    case 'reject':
+      return { end: 'rejected' };
+    case 'masquerade':
+    case 'snat':
+      return { end: 'source_rewritten' };
+    case 'dnat':
+    case 'redirect':
+      return { end: 'redirected' };
+    case 'jump':
+      return targetOf(false);
+    case 'goto':
+      return targetOf(true);
+    case 'xt': {
+      const { type, name } = (value ?? {}) as { type?: unknown; name?: unknown }; // as: an xt's value is an object or null
+      const end = type === 'target' ? TARGETS[String(name)] : undefined;
+      return end === undefined ? undefined : { end };
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** By the connection's state, the only key that is understood: none of the map's, or not known (undefined). */
+function chooseVerdict(
+  { key, data }: Fields,
+  { state }: TestPacket,
+): Omit<Judgement, 'applies'> | 'none' | undefined {
+  if (JSON.stringify(key) !== '{"ct":{"key":"state"}}' || typeof data !== 'object' || data === null) {
+    return undefined;
+  }
+  const { set } = data as { set?: unknown }; // as: an object, checked above
+  if (!Array.isArray(set)) return undefined;
+  for (const entry of set) {
+    if (!Array.isArray(entry) || entry[0] !== state) continue;
+    const [kind = '', value] = Object.entries(entry[1] as Fields)[0] ?? []; // as: a verdict is an object
+    return verdictOf(kind, value);
+  }
+  return 'none';
+}

@@ -1,0 +1,93 @@
+// The nftables rules of a node as the doctor reads them: chains with their rules, and the sets that rules look into. Made of what
+// `nft -j list ruleset` says; the text of a rule is nft's own, found by its handle.
+import type { NftCommand } from '../linux/nft.ts';
+
+export interface NftRule {
+  readonly handle: number;
+  readonly comment: string | undefined;
+  /** Statements, as libnftables-json(5) has them. */
+  readonly expressions: readonly unknown[];
+  readonly text: string;
+}
+
+export interface NftChain {
+  readonly family: string;
+  readonly table: string;
+  readonly name: string;
+  /** Of a chain that the kernel calls: filter, nat, route. */
+  readonly type: string | undefined;
+  readonly hook: string | undefined;
+  /** Of families netdev and, at ingress, inet. */
+  readonly device: string | undefined;
+  readonly policy: string;
+  readonly rules: readonly NftRule[];
+}
+
+export interface Ruleset {
+  readonly chains: readonly NftChain[];
+  /** "family table name" → its elements. */
+  readonly sets: ReadonlyMap<string, readonly unknown[]>;
+}
+
+export interface RulesetText {
+  readonly objects: readonly NftCommand[];
+  readonly text: string;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+export const setKey = (family: string, table: string, name: string): string => `${family} ${table} ${name}`;
+
+export function readRuleset({ objects, text }: RulesetText): Ruleset {
+  const texts = ruleTexts(text);
+  const chains = new Map<string, NftChain & { readonly rules: NftRule[] }>();
+  const sets = new Map<string, readonly unknown[]>();
+  for (const object of objects) {
+    const [kind, value] = Object.entries(object)[0] ?? [];
+    if (typeof value !== 'object' || value === null) continue;
+    const fields = value as Fields; // as: an object, checked above
+    const family = textOf(fields['family']) ?? '';
+    const table = textOf(fields['table']) ?? '';
+    const name = textOf(fields['name']) ?? '';
+    const key = setKey(family, table, name);
+    if (kind === 'chain') {
+      chains.set(key, {
+        family,
+        table,
+        name,
+        type: textOf(fields['type']),
+        hook: textOf(fields['hook']),
+        device: textOf(fields['dev']),
+        policy: textOf(fields['policy']) ?? 'accept',
+        rules: [],
+      });
+    } else if (kind === 'set' || kind === 'map') {
+      sets.set(key, listOf(fields['elem']));
+    } else if (kind === 'rule') {
+      const handle = Number(fields['handle'] ?? 0);
+      chains.get(setKey(family, table, textOf(fields['chain']) ?? ''))?.rules.push({
+        handle,
+        comment: textOf(fields['comment']),
+        expressions: listOf(fields['expr']),
+        text: texts.get(`${family} ${table} ${handle}`) ?? '',
+      });
+    }
+  }
+  return { chains: [...chains.values()], sets };
+}
+
+/** "family table handle" → the rule as nft writes it. */
+function ruleTexts(listing: string): ReadonlyMap<string, string> {
+  const texts = new Map<string, string>();
+  let table = '';
+  for (const line of listing.split('\n')) {
+    const [, family, name] = /^table (\S+) (\S+) \{/.exec(line) ?? [];
+    if (family !== undefined) table = `${family} ${name}`;
+    const [, words, handle] = /^\t\t(.*) # handle (\d+)$/.exec(line) ?? [];
+    if (words !== undefined) texts.set(`${table} ${handle}`, words.trim());
+  }
+  return texts;
+}
+
+const textOf = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
+const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
