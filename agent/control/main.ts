@@ -257,7 +257,7 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
     cpuTimeMs,
     random,
     log,
-    repaired: (words) => observation.repaired(words),
+    repaired: (repairs) => observation.repaired(repairs),
     failed: (message) => observation.failed(message),
     done() {
       if (upkeep.gateway() !== undefined) networkMade.resolve();
@@ -306,7 +306,7 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
       limited: () => (isDown(settings.runDirectory, 'dataplane') ? NO_DATAPLANE : undefined),
     },
     log,
-    repaired: (words) => observation.repaired(words),
+    repaired: (repairs) => observation.repaired(repairs),
     observe({ command, error }, seconds) {
       idleCollection.used();
       observation.counters.cniOperation({

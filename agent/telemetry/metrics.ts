@@ -7,6 +7,7 @@
 import { addDataplaneMetrics } from './dataplane-metrics.ts';
 import { addProcessMetrics } from './process-metrics.ts';
 import { type MetricsRegistry, type Sample, createRegistry } from './registry.ts';
+import { REPAIRED_OBJECTS, type RepairedObject } from './repaired-objects.ts';
 import type { FirewallRefusals } from './refusal-totals.ts';
 import type { Connection, StatsSnapshot } from './stats-reader.ts';
 
@@ -49,8 +50,7 @@ export interface Metrics {
   /** `code`: the HTTP status, or the error's code when there was no answer. */
   apiRequest(request: { verb: string; resource: string; code: string }): void;
   apiRelisted(resource: string): void;
-  /** `object`: what was put right: bridge, route, nftables … */
-  repaired(object: string): void;
+  repaired(object: RepairedObject): void;
 }
 
 const CNI_SECONDS = [
@@ -87,9 +87,10 @@ export function createMetrics(facts: MetricsSource): Metrics {
   });
   const repairs = registry.counter({
     name: 'weft_repairs_total',
-    help: 'Objects of the node that were missing or changed and were put right.',
+    help: 'Objects of the node that were missing or changed and were put right, by kind.',
     labels: ['object'],
   });
+  for (const object of REPAIRED_OBJECTS) repairs.add({ object }, 0);
   return {
     contentType: registry.contentType,
     render() {

@@ -8,6 +8,7 @@ import {
   type NodeNetwork,
   openNodeNetwork,
 } from '../../agent/control/node/node-network.ts';
+import { textsOf } from '../../agent/control/repair.ts';
 import { OperationError } from '../../agent/operation-error.ts';
 import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
 import { enterFreshNamespace, furnishNode, json, run, tries } from './network-namespaces.ts';
@@ -35,7 +36,7 @@ describe('NodeNetwork', () => {
   });
 
   it('makes everything on a bare node, and nothing the second time', async () => {
-    const made = await network.ensure(DESIRED);
+    const made = textsOf(await network.ensure(DESIRED));
     assert.ok(made.includes('made bridge "weave"'), made.join('\n'));
     assert.ok(made.includes('made nftables table "inet weft"'), made.join('\n'));
     assert.deepEqual(await network.ensure(DESIRED), []);
@@ -75,61 +76,81 @@ describe('NodeNetwork', () => {
   });
 
   const damages = [
-    ['ip route del 10.32.0.0/12 dev weft0', 'set route 10.32.0.0/12 via "weft0"'],
-    ['ip route del 10.32.0.0/26 dev weave', 'set route 10.32.0.0/26 via "weave"'],
-    ['ip addr del 10.32.0.1/32 dev weave', 'added address 10.32.0.1/32 to "weave"'],
-    ['ip addr del 10.32.0.1/32 dev weft0', 'added address 10.32.0.1/32 to "weft0"'],
-    ['ip addr add 10.32.0.7/12 dev weave', 'removed address 10.32.0.7/12 from "weave"'],
-    ['ip link set weave down', 'set up of interface "weave"'],
-    ['ip link del weave', 'made bridge "weave"'],
-    ['ip link set weave address 0e:00:00:00:00:07', 'set address of interface "weave"'],
-    ['ip link set weft0 mtu 1500 txqueuelen 500', 'set mtu, txQueueLength of interface "weft0"'],
-    ['echo 0 > /proc/sys/net/ipv4/conf/eth0/forwarding', 'set forwarding of interface "eth0"'],
-    ['ip route add 10.40.0.0/26 dev weave proto 87', 'removed route 10.40.0.0/26'],
-    ['nft delete table inet weft', 'made nftables table "inet weft"'],
-    ['nft delete table bridge weft', 'made nftables table "bridge weft"'],
-    ['nft flush ruleset', 'made nftables table "inet weft"'],
-    ['nft flush chain inet weft raw_prerouting', 'made nftables rules of chain "inet weft raw_prerouting"'],
+    ['ip route del 10.32.0.0/12 dev weft0', 'set route 10.32.0.0/12 via "weft0"', 'route'],
+    ['ip route del 10.32.0.0/26 dev weave', 'set route 10.32.0.0/26 via "weave"', 'route'],
+    ['ip addr del 10.32.0.1/32 dev weave', 'added address 10.32.0.1/32 to "weave"', 'address'],
+    ['ip addr del 10.32.0.1/32 dev weft0', 'added address 10.32.0.1/32 to "weft0"', 'address'],
+    ['ip addr add 10.32.0.7/12 dev weave', 'removed address 10.32.0.7/12 from "weave"', 'address'],
+    ['ip link set weave down', 'set up of interface "weave"', 'bridge'],
+    ['ip link del weave', 'made bridge "weave"', 'bridge'],
+    ['ip link set weave address 0e:00:00:00:00:07', 'set address of interface "weave"', 'bridge'],
+    ['ip link set weft0 mtu 1500 txqueuelen 500', 'set mtu, txQueueLength of interface "weft0"', 'interface'],
+    ['echo 0 > /proc/sys/net/ipv4/conf/eth0/forwarding', 'set forwarding of interface "eth0"', 'interface'],
+    ['ip route add 10.40.0.0/26 dev weave proto 87', 'removed route 10.40.0.0/26', 'route'],
+    ['nft delete table inet weft', 'made nftables table "inet weft"', 'nftables'],
+    ['nft delete table bridge weft', 'made nftables table "bridge weft"', 'nftables'],
+    ['nft flush ruleset', 'made nftables table "inet weft"', 'nftables'],
+    [
+      'nft flush chain inet weft raw_prerouting',
+      'made nftables rules of chain "inet weft raw_prerouting"',
+      'nftables',
+    ],
     [
       'nft flush table inet weft; nft delete counter inet weft unknown_sender',
       'made nftables counter "inet weft unknown_sender"',
+      'nftables',
     ],
     [
       'nft flush table bridge weft; nft delete counter bridge weft pod_spoofed',
       'made nftables counter "bridge weft pod_spoofed"',
+      'nftables',
     ],
     [
       "nft flush table inet weft; nft delete set inet weft peers; nft 'add set inet weft peers { type mark; }'",
       'restored nftables set "inet weft peers"',
+      'nftables',
     ],
-    ['nft add chain inet weft extra', 'removed nftables chain "inet weft extra"'],
+    ['nft add chain inet weft extra', 'removed nftables chain "inet weft extra"', 'nftables'],
     [
       "nft 'add chain bridge weft extra; add rule bridge weft prerouting jump extra'",
       'removed nftables chain "bridge weft extra"',
+      'nftables',
     ],
     [
       "nft 'delete chain inet weft input; add chain inet weft input { type filter hook input priority 7; }'",
       'restored nftables chain "inet weft input"',
+      'nftables',
     ],
     [
       "nft 'flush chain inet weft raw_prerouting; add rule inet weft raw_prerouting udp dport 6784 counter drop'",
       'restored nftables rules of chain "inet weft raw_prerouting"',
+      'nftables',
     ],
     [
       'nft insert rule bridge weft prerouting accept',
       'restored nftables rules of chain "bridge weft prerouting"',
+      'nftables',
     ],
-    ['nft delete element inet weft peers { 172.31.0.12 }', 'restored nftables set "inet weft peers"'],
+    [
+      'nft delete element inet weft peers { 172.31.0.12 }',
+      'restored nftables set "inet weft peers"',
+      'nftables',
+    ],
     [
       'nft flush chain bridge weft prerouting; nft delete chain bridge weft prerouting',
       'made nftables chain "bridge weft prerouting"',
+      'nftables',
     ],
   ] as const;
-  for (const [damage, word] of damages) {
+  for (const [damage, text, object] of damages) {
     it(`repairs "${damage}"`, async () => {
       run(damage);
       const repaired = await network.ensure(DESIRED);
-      assert.ok(repaired.includes(word), repaired.join('\n'));
+      assert.equal(
+        repaired.find((repair) => repair.text === text)?.object,
+        object,
+        textsOf(repaired).join('\n'),
+      );
       assert.deepEqual(await network.ensure(DESIRED), []);
     });
   }
@@ -140,7 +161,7 @@ describe('NodeNetwork', () => {
     run("printf x > /dev/udp/127.0.0.1/6784 || bash -c 'printf x > /dev/udp/127.0.0.1/6784'");
     assert.equal(counted(), 1, 'a datagram to the tunnel port that is from no peer');
     const peerAddresses = [parseIpv4('172.31.0.13'), parseIpv4('172.31.0.14')];
-    assert.deepEqual(await network.ensure({ ...DESIRED, peerAddresses }), [
+    assert.deepEqual(textsOf(await network.ensure({ ...DESIRED, peerAddresses })), [
       'changed nftables set "inet weft peers"',
     ]);
     assert.match(run('nft list set inet weft peers'), /172\.31\.0\.11, 172\.31\.0\.13,\s*172\.31\.0\.14/);
@@ -183,7 +204,7 @@ describe('NodeNetwork', () => {
     assert.deepEqual(await network.ensure(unknown), []);
     assert.equal(routes().length, 2);
     run('ip route flush proto 87; ip addr flush dev weave; ip addr flush dev weft0');
-    assert.deepEqual(await network.ensure(unknown), ['set route 10.32.0.0/12 via "weft0"']);
+    assert.deepEqual(textsOf(await network.ensure(unknown)), ['set route 10.32.0.0/12 via "weft0"']);
     assert.deepEqual(await network.ensure(unknown), []);
     assert.doesNotMatch(run('ip -4 addr show weave'), /inet/);
     await network.ensure(DESIRED);

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { describe, it } from 'node:test';
 
+import { textsOf } from '../../agent/control/repair.ts';
 import { parseIpv4 } from '../../proto/address-text.ts';
 import { openFurnishedNode } from './furnished-node.ts';
 import { run, settle, unwantedDatagrams } from './network-namespaces.ts';
@@ -48,7 +49,7 @@ describe('NodeNetwork.ensure with pods attached', () => {
   it('keeps the elements of pods when peers or the masquerade setting change', async () => {
     const pod = attachPod(links, '10.32.0.14');
     for (const change of [{ peerAddresses: [parseIpv4('172.31.0.99')] }, { masquerade: false }, {}]) {
-      const words = await network.ensure({ ...DESIRED, ...change });
+      const words = textsOf(await network.ensure({ ...DESIRED, ...change }));
       assert.ok(!words.some((word) => word.includes('pods')), words.join('\n'));
       assert.deepEqual(elements(), [pod.request.hostInterface]);
     }

@@ -21,7 +21,7 @@ function bench() {
     links,
     inTurn: (containerId, work) => queue.run(containerId, work),
     log: { warn: (event, message) => void lines.push(`${event} ${message}`) },
-    repaired: (words) => void repairs.push(...words),
+    repaired: (found) => void repairs.push(...found.map(({ object, text }) => `${object}: ${text}`)),
   });
   const allocate = (containerId: string): Promise<Allocation> => {
     const attachment = { containerId, interfaceName: 'eth0' };
@@ -55,7 +55,7 @@ test('an allocation without its veth is freed at the second look, told once and 
     pool.list().map(({ containerId }) => containerId),
     ['whole'],
   );
-  assert.deepEqual(repairs, ['freed leaked address 10.32.0.3']);
+  assert.deepEqual(repairs, ['leaked_address: freed leaked address 10.32.0.3']);
   assert.equal(lines.length, 1);
   assert.match(lines[0] ?? '', /^allocation_leaked .*10\.32\.0\.3/);
   await watch.look();
@@ -104,7 +104,7 @@ test('a veth that no allocation knows is removed at the second look', async () =
   assert.equal(links.made.size, 2);
   await watch.look();
   assert.deepEqual([links.made.has(stray), links.made.size], [false, 1]);
-  assert.deepEqual(repairs, [`removed leaked interface "${stray}"`]);
+  assert.deepEqual(repairs, [`leaked_interface: removed leaked interface "${stray}"`]);
 });
 
 test('at start: running pods that the log does not know are taken over, unless somebody has their address', async () => {

@@ -6,6 +6,7 @@ import { MOST_REPAIRS } from '../../agent/control/node/contest.ts';
 import type { NetworkHints } from '../../agent/control/node/node-network.ts';
 import { createNodeUpkeep, type NodeUpkeep } from '../../agent/control/node/node-upkeep.ts';
 import { SETTLE_MS } from '../../agent/control/node/sweep-pace.ts';
+import { repairsOf, textsOf } from '../../agent/control/repair.ts';
 import { OperationError } from '../../agent/operation-error.ts';
 import type { Logger } from '../../agent/telemetry/logger.ts';
 import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
@@ -48,7 +49,7 @@ async function stand(): Promise<Stand> {
         hints.push(given);
         const found = finds.shift() ?? [];
         if (found instanceof Error) throw found;
-        return found;
+        return repairsOf('route', found);
       },
       expected: () => undefined,
       close: () => undefined,
@@ -63,7 +64,7 @@ async function stand(): Promise<Stand> {
     cpuTimeMs: () => 0,
     random: () => 0.5,
     log: { info: tell, warn: tell, error: tell, debug: tell } as unknown as Logger, // as: all that is used
-    repaired: (words) => void repaired.push(...words),
+    repaired: (repairs) => void repaired.push(...textsOf(repairs)),
     failed: () => undefined,
     done: () => undefined,
   });

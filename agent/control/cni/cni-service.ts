@@ -12,6 +12,7 @@ import { OperationError } from '../../operation-error.ts';
 import { type NodeReadiness, createAttachments } from './attachments.ts';
 import { type CniHandler, type CniOutcome, createCniServer } from './cni-server.ts';
 import type { PodLinks } from '../node/pod-links.ts';
+import type { Repair } from '../repair.ts';
 import { createLeakWatch } from './leak-watch.ts';
 import { createLogHealth } from './log-health.ts';
 import { logOutcome } from './outcome-log.ts';
@@ -31,8 +32,8 @@ export interface CniServiceOptions {
   readonly settled: Promise<unknown>;
   readonly log: Logger;
   readonly observe: (outcome: CniOutcome, seconds: number) => void;
-  /** What was put right that no request asked for, in words. */
-  readonly repaired: (words: readonly string[]) => void;
+  /** What was put right that no request asked for. */
+  readonly repaired: (repairs: readonly Repair[]) => void;
 }
 
 export interface CniService {

@@ -7,6 +7,7 @@ import type { CniAttachment } from '../../../proto/cni.ts';
 import type { AddressPool, Allocation, KernelAttachment } from '../../ipam/address-pool.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import type { PodLinks } from '../node/pod-links.ts';
+import { type Repair, textsOf } from '../repair.ts';
 import { kernelAttachments } from './kernel-attachments.ts';
 
 export interface LeakWatchOptions {
@@ -15,8 +16,7 @@ export interface LeakWatchOptions {
   /** Runs it when no other operation of the container is under way. */
   readonly inTurn: <T>(containerId: string, work: () => Promise<T>) => Promise<T>;
   readonly log: Pick<Logger, 'warn'>;
-  /** What was put right, in words. */
-  readonly repaired: (words: readonly string[]) => void;
+  readonly repaired: (repairs: readonly Repair[]) => void;
 }
 
 export interface LeakWatch {
@@ -35,18 +35,18 @@ export function createLeakWatch({ pool, links, inTurn, log, repaired }: LeakWatc
   const isUnknown = ({ hostInterface }: KernelAttachment): boolean =>
     pool.list().every((allocation) => allocation.hostInterface !== hostInterface);
 
-  const free = async (allocation: Allocation): Promise<string | undefined> =>
+  const free = async (allocation: Allocation): Promise<Repair | undefined> =>
     inTurn(allocation.containerId, async () => {
       if (!isLeaked(allocation, links.list())) return undefined;
       links.detach(allocation.hostInterface, allocation.address);
       await pool.release(allocation);
-      return `freed leaked address ${formatIpv4(allocation.address)}`;
+      return { object: 'leaked_address', text: `freed leaked address ${formatIpv4(allocation.address)}` };
     });
 
-  const remove = async (veth: KernelAttachment): Promise<string | undefined> =>
+  const remove = async (veth: KernelAttachment): Promise<Repair | undefined> =>
     inTurn(veth.containerId, async () => {
       if (!isUnknown(veth) || !links.detach(veth.hostInterface, veth.address)) return undefined;
-      return `removed leaked interface "${veth.hostInterface}"`;
+      return { object: 'leaked_interface', text: `removed leaked interface "${veth.hostInterface}"` };
     });
 
   return {
@@ -67,14 +67,14 @@ export function createLeakWatch({ pool, links, inTurn, log, repaired }: LeakWatc
       const confirmed = leaks.filter(({ key }) => suspects.has(key));
       suspects = new Set(leaks.map(({ key }) => key));
       const mended = await Promise.all(confirmed.map(({ mend }) => mend()));
-      const words = mended.filter((text) => text !== undefined);
-      if (words.length === 0) return;
+      const repairs = mended.filter((repair) => repair !== undefined);
+      if (repairs.length === 0) return;
       log.warn(
         'allocation_leaked',
-        `Cleaned up after pods that ended without DEL: ${words.join('; ')}. Nothing is to be done; if it goes on, look why the container runtime does not call DEL`,
-        { count: words.length },
+        `Cleaned up after pods that ended without DEL: ${textsOf(repairs).join('; ')}. Nothing is to be done; if it goes on, look why the container runtime does not call DEL`,
+        { count: repairs.length },
       );
-      repaired(words);
+      repaired(repairs);
     },
   };
 }

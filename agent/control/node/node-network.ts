@@ -35,6 +35,7 @@ import {
 import { NETLINK_ROUTE, type NetlinkSocket, openNetlink } from '../../linux/netlink-socket.ts';
 import { openNft } from '../../linux/nft.ts';
 import { OperationError } from '../../operation-error.ts';
+import { type Repair, repairsOf } from '../repair.ts';
 import { createFirewall, type Firewall } from './firewall.ts';
 import { openPodGuard, type PodGuard } from './pod-guard.ts';
 import { listPodPorts } from './pod-ports.ts';
@@ -79,10 +80,10 @@ export interface ExpectedNetwork {
 
 export interface NodeNetwork {
   /**
-   * Idempotent; resolves to what had to be made or repaired, in words, also by calls that failed before. Throws OperationError: FOREIGN_INTERFACE, RANGE_OVERLAP, TUN_MISSING,
+   * Idempotent; resolves to what had to be made or repaired, also by calls that failed before. Throws OperationError: FOREIGN_INTERFACE, RANGE_OVERLAP, TUN_MISSING,
    * UNDERLAY_MISSING, NFT_MISSING, NFT_REFUSED, or an errno name.
    */
-  ensure(desired: NodeNetworkDesired, hints?: NetworkHints): Promise<readonly string[]>;
+  ensure(desired: NodeNetworkDesired, hints?: NetworkHints): Promise<readonly Repair[]>;
   /** What the last success left; undefined before. */
   expected(): ExpectedNetwork | undefined;
   close(): void;
@@ -270,14 +271,14 @@ export function createNodeNetwork({ route, firewall, guard }: NodeNetworkPorts):
   }
 
   /** What was done since it was told last; outlives a failure in the middle. */
-  const done: string[] = [];
+  const done: Repair[] = [];
   const seen = new Map<number, SeenPort>();
   let expected: ExpectedNetwork | undefined;
 
   async function ensureNow(
     desired: NodeNetworkDesired,
     { known = [], rulesUntouched = false }: NetworkHints,
-  ): Promise<readonly string[]> {
+  ): Promise<readonly Repair[]> {
     const { range, gateway, nodeIp, mtu, tunnelPort, masquerade } = desired;
     const found = { links: listLinks(route), addresses: listAddresses(route), routes: listRoutes(route) };
     requireOwnInterfaces(found.links);
@@ -285,11 +286,15 @@ export function createNodeNetwork({ route, firewall, guard }: NodeNetworkPorts):
     const underlay = findUnderlay(nodeIp, found);
     const peerAddresses = [...new Set([nodeIp, ...desired.peerAddresses])].sort((a, b) => a - b);
     const rules = { range, tunnelPort, peerAddresses, masquerade };
-    done.push(...(await firewall.ensure(rules, rulesUntouched)));
+    done.push(...repairsOf('nftables', await firewall.ensure(rules, rulesUntouched)));
     // From here on synchronous: an attach sees all of it or nothing.
-    done.push(...ensureBridge(desired));
-    done.push(...ensureLink(TUN, tunWanted(mtu)));
-    done.push(...ensureLink(underlay.name, UNDERLAY_WANTED));
+    done.push(...repairsOf('bridge', ensureBridge(desired)));
+    for (const [name, wanted] of [
+      [TUN, tunWanted(mtu)],
+      [underlay.name, UNDERLAY_WANTED],
+    ] as const) {
+      done.push(...repairsOf('interface', ensureLink(name, wanted)));
+    }
     const bridge = findLink(route, BRIDGE);
     const tun = findLink(route, TUN);
     if (bridge === undefined || tun === undefined) {
@@ -298,9 +303,13 @@ export function createNodeNetwork({ route, firewall, guard }: NodeNetworkPorts):
       });
     }
     // The bridge first: the kernel's own route for the address is then the bridge's.
-    for (const link of [bridge, tun]) done.push(...addGateway(gateway, link));
-    done.push(...ensureRoutes(desired, { bridge, tun }));
-    for (const link of [bridge, tun]) done.push(...removeOtherAddresses(desired, link));
+    for (const link of [bridge, tun]) {
+      done.push(...repairsOf('address', addGateway(gateway, link)));
+    }
+    done.push(...repairsOf('route', ensureRoutes(desired, { bridge, tun })));
+    for (const link of [bridge, tun]) {
+      done.push(...repairsOf('address', removeOtherAddresses(desired, link)));
+    }
     done.push(...ensurePodPorts({ route, guard, bridge, known, seen }));
     expected = {
       range,

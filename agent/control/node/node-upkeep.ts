@@ -19,6 +19,7 @@ import { BRIDGE, TUN } from './range-conflicts.ts';
 import { createSweepPace } from './sweep-pace.ts';
 import { createPersistentTask } from '../persistent-task.ts';
 import type { Settings } from '../../settings.ts';
+import { type Repair, textsOf } from '../repair.ts';
 import { type Trouble, troubleOf } from '../trouble.ts';
 
 export interface NodeUpkeepOptions {
@@ -40,8 +41,8 @@ export interface NodeUpkeepOptions {
   readonly log: Logger;
   /** Pods as the allocation log has them. */
   readonly pods: () => readonly KnownPod[];
-  /** What was made or repaired, in words. */
-  readonly repaired: (words: readonly string[]) => void;
+  /** What was taken away by somebody and made again. */
+  readonly repaired: (repairs: readonly Repair[]) => void;
   /** Told with each failure; it is tried again. */
   readonly failed: (message: string) => void;
   /** After each success. */
@@ -117,25 +118,25 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
     };
     const hints = { known: options.pods(), rulesUntouched };
     rulesUntouched = true; // by what comes from here on
-    const words = await network.ensure(desired, hints).catch((error: unknown) => {
+    const repairs = await network.ensure(desired, hints).catch((error: unknown) => {
       rulesUntouched = false;
       throw error;
     });
     // What was wanted before already and had to be done again was taken away by somebody.
     const isRepair = JSON.stringify(desired) === JSON.stringify(inForce);
     // peer_added, peer_changed and peer_removed have said it already.
-    const isPeers = words.length === 1 && withoutPeers(desired) === withoutPeers(inForce);
+    const isPeers = repairs.length === 1 && withoutPeers(desired) === withoutPeers(inForce);
     inForce = desired;
-    if (words.length > 0) {
-      const text = words.join('; ');
+    if (repairs.length > 0) {
+      const text = textsOf(repairs).join('; ');
       if (!isRepair) log[isPeers ? 'debug' : 'info']('network_made', text);
       else {
-        options.repaired(words);
+        options.repaired(repairs);
         log.warn(
           'network_repaired',
           `Somebody changed the node's network, put right: ${text}. If it goes on, find out which program does it`,
         );
-        if (contest.repaired(words.length, clock.now())) {
+        if (contest.repaired(repairs.length, clock.now())) {
           log.warn(
             'network_contested',
             `A program of this node undoes what the agent puts right, again and again: ${authorWords(author)}. Tell it to leave the interfaces "${BRIDGE}", "${TUN}" and "${POD_PORT_PREFIX}…", their routes, and the nftables tables "weft" alone`,

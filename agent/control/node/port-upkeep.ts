@@ -6,6 +6,7 @@ import type { Link, LinkChange } from '../../../proto/rtnetlink-link.ts';
 import { changeNeeded, findLink, listLinks, nameLink, setLink } from '../../linux/interface.ts';
 import type { NetlinkSocket } from '../../linux/netlink-socket.ts';
 import { codeOf } from '../../operation-error.ts';
+import { type Repair, repairsOf } from '../repair.ts';
 import type { PodElement, PodGuard } from './pod-guard.ts';
 import {
   addressOfAlias,
@@ -206,31 +207,32 @@ function forgetGone(route: NetlinkSocket, seen: Map<number, SeenPort>, ports: re
   for (const index of hidden) if (!present.has(index)) seen.delete(index);
 }
 
-/** Idempotent; what was repaired, in words. */
-export function ensurePodPorts(options: PodPortsOptions): readonly string[] {
+/** Idempotent; what was repaired. */
+export function ensurePodPorts(options: PodPortsOptions): readonly Repair[] {
   const { route, guard, seen } = options;
   // Before the ports: an attach gives a port its alias first and its element then, so no element of a new port is taken for stale.
   const present = guard.list();
   let ports = listPodPorts(route);
-  const words = [...restoreNames(options, ports)];
-  if (words.length > 0) ports = listPodPorts(route);
+  const repairs = [...repairsOf('pod_name', restoreNames(options, ports))];
+  if (repairs.length > 0) ports = listPodPorts(route);
   const wanted = ports.flatMap(({ link, alias }): readonly PodElement[] => {
     const address = addressOfAlias(alias);
     return address === undefined ? [] : [{ hostInterface: link.name, mac: podMacOf(alias), address }];
   });
   const { added, removed } = guard.restore({ present, wanted });
-  if (added > 0) words.push(`restored ${added} elements of nftables set "bridge weft pods"`);
-  if (removed > 0) words.push(`removed ${removed} stale elements of nftables set "bridge weft pods"`);
+  const elements = 'elements of nftables set "bridge weft pods"';
+  if (added > 0) repairs.push(...repairsOf('pod_element', [`restored ${added} ${elements}`]));
+  if (removed > 0) repairs.push(...repairsOf('pod_element', [`removed ${removed} stale ${elements}`]));
   for (const port of ports) {
     try {
-      words.push(...ensurePort(options, port));
+      repairs.push(...repairsOf('pod_port', ensurePort(options, port)));
     } catch (error) {
       // The pod went away meanwhile, or its other end went down.
       if (codeOf(error) !== 'ENODEV' && codeOf(error) !== 'ENETDOWN') throw error;
     }
   }
   forgetGone(route, seen, ports);
-  return words;
+  return repairs;
 }
 
 export const isPortName = (name: string): boolean => name.startsWith(POD_PORT_PREFIX);

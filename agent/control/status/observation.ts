@@ -24,6 +24,7 @@ import type { ClusterLink } from '../cluster/cluster-link.ts';
 import type { ClusterView } from '../cluster/cluster-view.ts';
 import { openFirewallCounters } from '../node/firewall-counters.ts';
 import { SNAPSHOT_FILE } from '../cluster/snapshot.ts';
+import { type Repair, textsOf } from '../repair.ts';
 import type { Trouble } from '../trouble.ts';
 import { createPathMtuLog } from './path-mtu-log.ts';
 import type { NodeReport } from '../../../proto/node-report.ts';
@@ -66,7 +67,7 @@ export interface ObservationOptions {
 
 export interface Observation extends StatusSource {
   readonly counters: Pick<Metrics, 'cniOperation' | 'apiRequest' | 'apiRelisted'>;
-  repaired(words: readonly string[]): void;
+  repaired(repairs: readonly Repair[]): void;
   failed(message: string): void;
   /** To be called each probe interval: connections that change in between are noticed then. */
   look(): void;
@@ -229,10 +230,10 @@ export function createObservation(options: ObservationOptions): Observation {
     ipam: () => ipamReport(ipamSources()),
     metrics: async () => ({ contentType: metrics.contentType, text: await metrics.render() }),
     counters: metrics,
-    repaired(words) {
-      repairs += words.length;
-      lastRepair = { text: words.join('; '), atMs: monotonicMs() };
-      for (const word of words) metrics.repaired(repairedObject(word));
+    repaired(list) {
+      repairs += list.length;
+      lastRepair = { text: textsOf(list).join('; '), atMs: monotonicMs() };
+      for (const { object } of list) metrics.repaired(object);
     },
     failed(message) {
       lastError = { text: message, atMs: monotonicMs() };
@@ -256,12 +257,6 @@ function peersOf(view: ClusterView): readonly ConnectionPeer[] {
 interface Timed {
   readonly text: string;
   readonly atMs: number;
-}
-
-/** The kind of object that the words of a repair speak of: a closed list, for a label. */
-function repairedObject(words: string): string {
-  const kinds = ['nftables', 'route', 'address', 'bridge', 'port', 'interface'];
-  return kinds.find((kind) => words.includes(kind)) ?? 'other';
 }
 
 function countStates(
