@@ -39,6 +39,7 @@ import { createObservation } from './status/observation.ts';
 import { openPodLinks } from './node/pod-links.ts';
 import { type RefusalReport, createRefusalReport } from './refusal-report.ts';
 import { loadSnapshot, openPool, tellAllocations } from './restore.ts';
+import type { Trouble } from './trouble.ts';
 import { openStateIdentity } from './state-identity.ts';
 import type { Snapshot } from './cluster/snapshot.ts';
 import { createSnapshotWriter } from './cluster/snapshot-writer.ts';
@@ -177,9 +178,11 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
     clock,
     random,
     log,
-    connect: async ({ observe }) =>
-      createHttpClient({ endpoint: await endpoint(), userAgent: userAgent(VERSION), observe }),
+    connect: async (told) =>
+      createHttpClient({ endpoint: await endpoint(), userAgent: userAgent(VERSION), ...told }),
     requested: (request) => observation.counters.apiRequest(request),
+    transferred: (part) => observation.counters.apiTransferred(part),
+    claimed: (attempt) => observation.counters.blockClaimed(attempt),
     relisted: (resource) => observation.counters.apiRelisted(resource),
     changed() {
       nodeUid = link.identity()?.nodeUid ?? nodeUid;
@@ -207,6 +210,14 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
     if (cni === undefined) return 'the agent is starting';
     return cni.blocked() ?? (isDown(settings.runDirectory, 'dataplane') ? NO_DATAPLANE : undefined);
   };
+  const troubles = (): readonly Trouble[] => {
+    const conflict = link.serviceConflict();
+    return [
+      ...(conflict instanceof OperationError ? [conflict] : []),
+      ...[upkeep.trouble(), configuration.trouble()].filter((trouble) => trouble !== undefined),
+      ...link.troubles(),
+    ];
+  };
   const ready = createReadiness({ isReady: () => blocked() === undefined, file: settings.readyFile, log });
   const observation = createObservation({
     settings,
@@ -219,6 +230,7 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
     gateway: () => textOf(upkeep.gateway()),
     notReady: () => [blocked()].filter((reason) => reason !== undefined),
     configurationTrouble: () => configuration.trouble(),
+    troubles,
     log,
     recent,
     environment: process.env,
@@ -307,6 +319,7 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
     },
     log,
     repaired: (repairs) => observation.repaired(repairs),
+    stepped: (taken) => observation.counters.cniStepped(taken),
     observe({ command, error }, seconds) {
       idleCollection.used();
       observation.counters.cniOperation({
@@ -323,12 +336,7 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
   const looking = setInterval(() => {
     observation.look();
     ready.settle();
-    const conflict = link.serviceConflict();
-    link.events.tell([
-      ...(conflict instanceof OperationError ? [conflict] : []),
-      ...[upkeep.trouble(), configuration.trouble()].filter((trouble) => trouble !== undefined),
-      ...link.troubles(),
-    ]);
+    link.events.tell(troubles());
   }, PROBE_INTERVAL_MS);
   opened.defer(() => clearInterval(looking));
   log.info('agent_started', `Control serves the pods of node "${settings.nodeName}"`, {

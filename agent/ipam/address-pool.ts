@@ -61,6 +61,8 @@ export interface LoggedAddressPool extends AddressPool {
   freed(): readonly Freed[];
   /** Allocations that wait to become durable. */
   pendingAllocations(): number;
+  /** How long the address that is given out next has been free; undefined: none is, or it was never used. */
+  reuseAgeMs(): number | undefined;
   /** Why the log could not be written the last time. */
   logFailure(): OperationError | undefined;
   /** Resolves when another process may open the log. */
@@ -216,6 +218,12 @@ class Pool implements LoggedAddressPool {
 
   pendingAllocations(): number {
     return this.#pending;
+  }
+
+  reuseAgeMs(): number | undefined {
+    const nowMs = this.#clock();
+    const next = this.#queue.peek(nowMs);
+    return next === undefined || !Number.isFinite(next.freedAtMs) ? undefined : nowMs - next.freedAtMs;
   }
 
   logFailure(): OperationError | undefined {

@@ -80,6 +80,15 @@ export class AddressQueue {
 
   /** The next address to use; undefined when none is free. */
   take(nowMs: number): FreeAddress | undefined {
+    return this.#next(nowMs)?.free.shift();
+  }
+
+  /** What take() would give. */
+  peek(nowMs: number): FreeAddress | undefined {
+    return this.#next(nowMs)?.free[0];
+  }
+
+  #next(nowMs: number): BlockQueue | undefined {
     let chosen: BlockQueue | undefined;
     for (const queue of this.#queues) {
       const head = queue.free[0];
@@ -91,7 +100,7 @@ export class AddressQueue {
       const best = chosen?.free[0];
       if (best === undefined || head.freedAtMs < best.freedAtMs) chosen = queue;
     }
-    return chosen?.free.shift();
+    return chosen;
   }
 
   /** This very address, also while it rests; undefined when it is not free, or not of our blocks. */

@@ -54,6 +54,13 @@ export interface HttpClientOptions {
     readonly method: string;
     readonly path: string;
     readonly code: string;
+    readonly seconds: number;
+  }) => void;
+  /** Bytes of a body, as they go and come. */
+  readonly transferred?: (part: {
+    readonly path: string;
+    readonly direction: 'sent' | 'received';
+    readonly bytes: number;
   }) => void;
 }
 
@@ -84,6 +91,7 @@ export function createHttpClient({
   userAgent,
   clock = systemClock,
   observe,
+  transferred = () => undefined,
 }: HttpClientOptions): HttpClient {
   const { address } = endpoint;
   const secure = address.kind === 'tcp' && address.secure;
@@ -135,27 +143,43 @@ export function createHttpClient({
       request.destroy();
     });
     request.on('socket', (socket) => socket.setKeepAlive(true, KEEP_ALIVE_MS));
+    const startedAt = clock.now();
+    const ended = (code: string): void =>
+      observe?.({
+        method: options.method,
+        path: options.path,
+        code,
+        seconds: (clock.now() - startedAt) / 1000,
+      });
     request.end(options.payload);
     try {
       const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
         request.on('response', resolve);
         request.on('error', reject);
       });
-      observe?.({ method: options.method, path: options.path, code: String(response.statusCode) });
+      ended(String(response.statusCode));
+      if (options.payload !== undefined) {
+        transferred({ path: options.path, direction: 'sent', bytes: Buffer.byteLength(options.payload) });
+      }
       return { response, cancelDeadline, expired: () => expired };
     } catch (error) {
       cancelDeadline();
       if (closedWhileIdle(request, error) && !expired && options.method === 'GET') return exchange(options);
       const failed = connectionError(options, error, expired);
-      observe?.({ method: options.method, path: options.path, code: failed.code });
+      ended(failed.code);
       throw failed;
     }
   }
 
+  const receivedOf =
+    (path: string) =>
+    (bytes: number): void =>
+      transferred({ path, direction: 'received', bytes });
+
   async function refusal(options: Exchange, response: http.IncomingMessage): Promise<OperationError> {
     let body: unknown;
     try {
-      body = JSON.parse(await collect(response, ERROR_BYTES));
+      body = JSON.parse(await collect(response, ERROR_BYTES, receivedOf(options.path)));
     } catch {
       response.destroy(); // No Status object: the HTTP status alone says what is to be said.
     }
@@ -179,7 +203,7 @@ export function createHttpClient({
       const { response, cancelDeadline, expired } = await exchange(options);
       try {
         if (!successful(response)) throw await refusal(options, response);
-        const text = await collect(response, request.maxBytes ?? MAX_BYTES);
+        const text = await collect(response, request.maxBytes ?? MAX_BYTES, receivedOf(request.path));
         return parseJson(text, request.action);
       } catch (error) {
         response.destroy();
@@ -213,7 +237,9 @@ export function createHttpClient({
         ended = true;
         sink.end(error === undefined ? undefined : connectionError(options, error, false));
       };
+      const received = receivedOf(request.path);
       response.on('data', (chunk: Buffer) => {
+        received(chunk.length);
         if (!request.signal.aborted) sink.chunk(chunk);
       });
       response.on('end', () => end(undefined));
@@ -237,12 +263,17 @@ const successful = (response: http.IncomingMessage): boolean =>
 const closedWhileIdle = (request: http.ClientRequest, error: unknown): boolean =>
   request.reusedSocket && ['ECONNRESET', 'EPIPE'].includes(codeOf(error));
 
-async function collect(response: http.IncomingMessage, limit: number): Promise<string> {
+async function collect(
+  response: http.IncomingMessage,
+  limit: number,
+  received: (bytes: number) => void,
+): Promise<string> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of response) {
     const bytes = chunk as Buffer; // as: no encoding is set on the response
     length += bytes.length;
+    received(bytes.length);
     if (length > limit) throw new TooLarge();
     chunks.push(bytes);
   }

@@ -45,6 +45,8 @@ export interface ReflectorState {
   readonly resourceVersion: string | undefined;
   /** Since the server last said something that proves the copy current; undefined before the first list. */
   readonly lastSyncAgeMs: number | undefined;
+  /** Since the watch under way was opened; undefined while none is. */
+  readonly watchAgeMs: number | undefined;
   /** Lists accepted after the first. */
   readonly relists: number;
   /** Watches started after the first. */
@@ -104,6 +106,7 @@ class Running<T> {
   #retryAfterMs = 0;
   #lastSyncAt: number | undefined;
   #lastError: OperationError | undefined;
+  #watchOpenedAt: number | undefined;
   #staleSince: number | undefined;
   #staleInRow = 0;
   readonly #count = { lists: 0, watches: 0, stalls: 0, staleLists: 0, suspicions: 0, rewinds: 0 };
@@ -127,6 +130,7 @@ class Running<T> {
       objects: this.#replica.size,
       resourceVersion: this.#replica.resourceVersion,
       lastSyncAgeMs: this.#lastSyncAt === undefined ? undefined : this.#now() - this.#lastSyncAt,
+      watchAgeMs: this.#watchOpenedAt === undefined ? undefined : this.#now() - this.#watchOpenedAt,
       relists: Math.max(0, lists - 1),
       reconnects: Math.max(0, watches - 1),
       refused: new Map(this.#replica.refused),
@@ -243,6 +247,7 @@ class Running<T> {
       const finish = (end: WatchEnd): void => {
         this.#stopping.signal.removeEventListener('abort', stopped);
         cancelTimer();
+        this.#watchOpenedAt = undefined;
         given.abort();
         resolve(end);
       };
@@ -262,6 +267,7 @@ class Running<T> {
         {
           opened: () => {
             lastHeardAt = this.#now();
+            this.#watchOpenedAt = lastHeardAt;
             this.#lastError = undefined;
             events.watching?.();
           },

@@ -36,7 +36,6 @@ export function addProcessMetrics(registry: MetricsRegistry): void {
   registry.gauge({
     name: 'weft_event_loop_delay_seconds',
     help: "Delay of the control process' event loop since the last scrape.",
-    labels: ['statistic'],
     samples() {
       const nanoseconds = { median: delay.percentile(50), p99: delay.percentile(99), max: delay.max };
       const count = delay.count;

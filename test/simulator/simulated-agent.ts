@@ -202,6 +202,8 @@ export class SimulatedAgent implements Writer {
       log: SILENT,
       connect: async () => await Promise.resolve(this.#options.connect(this)),
       requested: () => undefined,
+      transferred: () => undefined,
+      claimed: undefined,
       relisted: () => undefined,
       changed() {
         nodeUid = link.identity()?.nodeUid ?? nodeUid;

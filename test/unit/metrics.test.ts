@@ -3,10 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 
 import { OTHER, createBusiestPeers } from '../../agent/telemetry/busiest-peers.ts';
-import { type Metrics, type MetricsSource, createMetrics } from '../../agent/telemetry/metrics.ts';
 import { refusalTotals } from '../../agent/telemetry/refusal-totals.ts';
 import {
-  type ConnectionPeer,
   connectionState,
   createConnectionTracker,
   peerRow,
@@ -20,58 +18,8 @@ import {
   statsIndex,
 } from '../../proto/dataplane-stats.ts';
 import { type FirewallReason, REFUSAL_REASONS } from '../../proto/drop-reason.ts';
+import { INTERVAL_MS, createMetricsRig } from '../support/metrics-source.ts';
 import { randomInt, seededRandom, testSeed } from '../support/random.ts';
-
-const INTERVAL = 1000;
-
-interface Rig {
-  readonly metrics: Metrics;
-  readonly values: Float64Array;
-  readonly set: (row: number, column: number, value: number) => void;
-  readonly firewall: Map<FirewallReason, number>;
-  readonly peers: ConnectionPeer[];
-  readonly time: { now: number };
-  /** `name{labels}` → value. */
-  readonly scrape: () => Promise<Map<string, number>>;
-}
-
-function createRig(peerCount: number): Rig {
-  const values = new Float64Array(statsIndex(peerRow(peerCount) + 1, 0));
-  const set = (row: number, column: number, value: number): void => {
-    values[statsIndex(row, column)] = value;
-  };
-  const peers = Array.from({ length: peerCount }, (_, slot) => ({
-    name: `node-${slot}`,
-    slot,
-    probes: true,
-  }));
-  const firewall = new Map<FirewallReason, number>();
-  const time = { now: 1_000_000 };
-  const tracker = createConnectionTracker({ probeIntervalMs: INTERVAL });
-  const source: MetricsSource = {
-    version: '0.1.0',
-    connections: () => tracker.observe(peers, statsSnapshot([values]), time.now),
-    terminations: () => tracker.terminations(),
-    isEncrypted: () => false,
-    stats: () => statsSnapshot([values]),
-    firewallRefusals: () => firewall,
-    pool: () => ({ used: 4, free: 122, pendingAllocations: 1, pendingClaims: 0 }),
-    ownBlocks: () => ({ held: 2, fenced: 0, returning: 0 }),
-    rangeAddresses: () => 2 ** 20,
-    addressesOf: () => 128,
-    api: () => ({ isConnected: true, lastSyncAgeSeconds: 3.5 }),
-    snapshotAgeSeconds: () => undefined,
-    roleRestarts: () => ({ control: 1, dataplane: 0 }),
-  };
-  const metrics = createMetrics(source);
-  const scrape = async (): Promise<Map<string, number>> => {
-    const lines = (await metrics.render()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-    return new Map(
-      lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.split(' ').at(-1))]),
-    );
-  };
-  return { metrics, values, set, firewall, peers, time, scrape };
-}
 
 test('connection tracker: tells of a peer that answers at the first look, and of changes', () => {
   const values = new Float64Array(statsIndex(peerRow(3) + 1, 0));
@@ -80,7 +28,7 @@ test('connection tracker: tells of a peer that answers at the first look, and of
   };
   const told: string[] = [];
   const tracker = createConnectionTracker({
-    probeIntervalMs: INTERVAL,
+    probeIntervalMs: INTERVAL_MS,
     changed: ({ name, state }, before) => told.push(`${name} ${before} ${state}`),
   });
   const names = ['answers', 'silent', 'was-away', 'kernel'];
@@ -101,7 +49,7 @@ test('connection tracker: tells of a peer that answers at the first look, and of
 });
 
 test('metrics: promtool finds nothing to say', async (t) => {
-  const { metrics, set, time } = createRig(60);
+  const { metrics, set, time } = createMetricsRig(60);
   for (let slot = 0; slot < 60; slot++) {
     set(peerRow(slot), counterColumn('egress_bytes'), slot);
     set(peerRow(slot), gaugeColumn('last_probe_answer_ms'), time.now);
@@ -109,7 +57,7 @@ test('metrics: promtool finds nothing to say', async (t) => {
     set(peerRow(slot), dropColumn('vxlan_vni'), 1);
   }
   metrics.cniOperation({ verb: 'ADD', outcome: 'ok', seconds: 0.004 });
-  metrics.apiRequest({ verb: 'create', resource: 'addressblocks', code: '409' });
+  metrics.apiRequest({ verb: 'create', resource: 'addressblocks', code: '409', seconds: 0.02 });
   metrics.apiRelisted('peers');
   metrics.repaired('bridge');
   await metrics.render();
@@ -122,7 +70,7 @@ test('metrics: promtool finds nothing to say', async (t) => {
 });
 
 test("metrics: Weave's names with Weave's meaning", async () => {
-  const { set, peers, time, scrape } = createRig(3);
+  const { set, peers, time, scrape } = createMetricsRig(3);
   set(peerRow(0), gaugeColumn('last_probe_answer_ms'), time.now - 100);
   set(peerRow(1), gaugeColumn('last_ingress_ms'), time.now - 3001);
   const first = await scrape();
@@ -147,7 +95,7 @@ test("metrics: Weave's names with Weave's meaning", async () => {
 });
 
 test('metrics: drops of no peer are there at 0, those of peers when there are any', async () => {
-  const { set, scrape } = createRig(2);
+  const { set, scrape } = createMetricsRig(2);
   set(NO_PEER_ROW, dropColumn('unknown_sender'), 7);
   set(peerRow(1), dropColumn('vxlan_vni'), 2);
   const values = await scrape();
@@ -158,7 +106,7 @@ test('metrics: drops of no peer are there at 0, those of peers when there are an
 });
 
 test('metrics: what nftables refused is added to what the data plane refused, and there at 0 without it', async () => {
-  const { set, firewall, scrape } = createRig(1);
+  const { set, firewall, scrape } = createMetricsRig(1);
   const dropped = async (reason: string): Promise<number | undefined> =>
     (await scrape()).get(`weft_dropped_packets_total{reason="${reason}",peer=""}`);
   set(NO_PEER_ROW, dropColumn('unknown_sender'), 7);
@@ -184,7 +132,7 @@ test('refusalTotals: every reason, over the rows asked for, also without statist
 });
 
 test('metrics: at most 50 peers have series of their own', async () => {
-  const { set, scrape } = createRig(200);
+  const { set, scrape } = createMetricsRig(200);
   for (let slot = 0; slot < 200; slot++) set(peerRow(slot), counterColumn('egress_bytes'), 1000 + slot);
   await scrape();
   set(peerRow(3), counterColumn('egress_bytes'), 1003 + 5);
@@ -196,7 +144,7 @@ test('metrics: at most 50 peers have series of their own', async () => {
 });
 
 test('metrics: the MTU of paths, the smallest first where there are more than 50', async () => {
-  const { set, scrape } = createRig(60);
+  const { set, scrape } = createMetricsRig(60);
   for (let slot = 0; slot < 59; slot++) {
     set(peerRow(slot), gaugeColumn('path_mtu'), slot === 7 ? 1350 : 1450);
     set(peerRow(slot), counterColumn('egress_bytes'), slot);
@@ -238,7 +186,7 @@ test('connectionState: established, pending, failed', () => {
       slot: 0,
       probes,
       nowMs,
-      probeIntervalMs: INTERVAL,
+      probeIntervalMs: INTERVAL_MS,
       probedPeers,
     });
   assert.equal(stateAt(10_000), 'pending');

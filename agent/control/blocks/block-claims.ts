@@ -8,6 +8,7 @@ import { formatBlockName } from '../../ipam/block-name.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
 import type { ClusterApi } from '../../kube/api-client.ts';
 import { codeOf } from '../../operation-error.ts';
+import type { ClaimOutcome } from '../../telemetry/ipam-metrics.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
 import { RewritePace } from '../rewrite-pace.ts';
 import { withRemedy } from '../cluster/api-remedy.ts';
@@ -36,6 +37,13 @@ export interface BlockClaimsOptions extends ClaimChoiceOptions, Omit<BlockDemand
   /** Milliseconds of the clock that `freedBlocks` is told in. */
   readonly now: () => number;
   readonly log: Pick<Logger, 'info' | 'warn'>;
+  /** Told of each attempt to claim a block; `seconds`: since one was wanted. */
+  readonly claimed?: ((attempt: ClaimAttempt) => void) | undefined;
+}
+
+export interface ClaimAttempt {
+  readonly outcome: ClaimOutcome;
+  readonly seconds: number;
 }
 
 export interface BlockClaims {
@@ -73,6 +81,7 @@ class Claims implements BlockClaims {
   readonly #restores = new Map<string, RewritePace>();
   #poolBlocks = '';
   #isPending = false;
+  #wantedSinceMs: number | undefined;
   #isExhausted = false;
   readonly #demand: BlockDemand;
   readonly #abandoned: AbandonedBlocks;
@@ -130,6 +139,7 @@ class Claims implements BlockClaims {
     // What is to be confirmed, or made again, may be enough.
     const wanted = missing === undefined && unconfirmed.length === 0 && this.#demand.isClaimWanted(now);
     this.#isPending = wanted;
+    this.#wantedSinceMs = wanted ? (this.#wantedSinceMs ?? now) : undefined;
     if (pauseMs > 0) return pauseMs;
     if (missing !== undefined) return this.#restore(missing);
     if (confirmable !== undefined) return this.#confirm(confirmable);
@@ -293,22 +303,31 @@ class Claims implements BlockClaims {
     } catch (error) {
       if (codeOf(error) !== 'ALREADY_EXISTS') {
         this.#choice.notAnswered(index);
+        this.#tellAttempt('failed');
         return this.#failed(error);
       }
       this.#choice.lost(index, now());
+      this.#tellAttempt('contested');
       log.info('block_contested', `Another node was faster with block ${name}; choosing another`, {
         block: name,
       });
       return this.#retry.lostRace(now());
     }
     this.#choice.won();
+    this.#tellAttempt('claimed');
     this.#isPending = false;
+    this.#wantedSinceMs = undefined;
     this.#retry.succeeded();
     // The view may have been faster than the answer.
     if (this.#own.get(name) === undefined) this.#own.add({ index, order, nowMs: now() });
     this.#tellPool();
     log.info('block_claimed', `Block ${name} is held by this node`, { block: name });
     return 0;
+  }
+
+  #tellAttempt(outcome: ClaimOutcome): void {
+    const nowMs = this.#options.now();
+    this.#options.claimed?.({ outcome, seconds: (nowMs - (this.#wantedSinceMs ?? nowMs)) / 1000 });
   }
 
   #exhausted(now: number): number {

@@ -16,9 +16,10 @@ import {
 } from '../../kube/reflector.ts';
 import { createResourceSource } from '../../kube/resource-source.ts';
 import { OperationError, codeOf } from '../../operation-error.ts';
+import { API_RESOURCES } from '../../telemetry/api-metrics.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
 import { startBlockClaims } from '../blocks/block-claim-loop.ts';
-import { type BlockClaims, createBlockClaims } from '../blocks/block-claims.ts';
+import { type BlockClaims, type BlockClaimsOptions, createBlockClaims } from '../blocks/block-claims.ts';
 import type { ClusterViewKeeper } from './cluster-view.ts';
 import { CRD_REMEDY, withRemedy } from './api-remedy.ts';
 import { type Identity, identityOf } from './identity.ts';
@@ -44,9 +45,14 @@ export interface ClusterLinkOptions {
   readonly random: () => number;
   readonly log: Logger;
   /** Reads the configuration; asked again after a failure. */
-  readonly connect: (options: Required<Pick<HttpClientOptions, 'observe'>>) => Promise<HttpClient>;
+  readonly connect: (
+    options: Required<Pick<HttpClientOptions, 'observe' | 'transferred'>>,
+  ) => Promise<HttpClient>;
   /** One API request was answered, or failed with that code. */
-  readonly requested: (request: { verb: string; resource: string; code: string }) => void;
+  readonly requested: (request: { verb: string; resource: string; code: string; seconds: number }) => void;
+  readonly transferred: (part: { resource: string; direction: 'sent' | 'received'; bytes: number }) => void;
+  /** See BlockClaimsOptions. */
+  readonly claimed: BlockClaimsOptions['claimed'];
   /** A watch could not go on and its objects were listed again. */
   readonly relisted: (resource: string) => void;
   /** Identity or blocks changed. */
@@ -132,6 +138,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       now: () => clock.now(),
       random,
       log,
+      claimed: options.claimed,
     });
     loop = startBlockClaims({ claims, clock, changed: options.changed });
   };
@@ -215,8 +222,10 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
 
   const configure = async (): Promise<void> => {
     const client = await options.connect({
-      observe: ({ method, path, code }) =>
-        options.requested({ verb: method, resource: resourceOf(path), code }),
+      observe: ({ method, path, code, seconds }) =>
+        options.requested({ verb: method, resource: resourceOf(path), code, seconds }),
+      transferred: ({ path, direction, bytes }) =>
+        options.transferred({ resource: resourceOf(path), direction, bytes }),
     });
     if (stopped) return client.close();
     http = client;
@@ -357,5 +366,4 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
 
 /** The plural in a path such as /apis/weft.dev/v1alpha1/peers/n1?limit=500: a label with few values. */
 const resourceOf = (path: string): string =>
-  [PEERS, ADDRESS_BLOCKS, 'nodes', 'events', 'servicecidrs'].find((plural) => path.includes(`/${plural}`)) ??
-  'other';
+  API_RESOURCES.find((plural) => path.includes(`/${plural}`)) ?? 'other';

@@ -12,6 +12,7 @@ import type {
   PodDescriptorsRefusal,
 } from '../../linux/pod-descriptors.ts';
 import { OperationError } from '../../operation-error.ts';
+import { StepClock, type StepTaken, type SteppedVerb } from '../../telemetry/cni-steps.ts';
 import type { AddRequest, CheckRequest, CniHandler, StaleRequest } from './cni-server.ts';
 import type { PodLinks } from '../node/pod-links.ts';
 import { formatAlias } from '../node/pod-ports.ts';
@@ -36,6 +37,8 @@ export interface AttachmentsOptions {
   readonly checkDescriptors: PodDescriptorsCheck;
   /** An undo that failed: the first error goes to the runtime, this one to the log. */
   readonly undoFailed: (attachment: CniAttachment, error: unknown) => void;
+  /** Told of each step that ended or failed. */
+  readonly stepped?: (taken: StepTaken) => void;
 }
 
 /** The alias of the host's interface holds it beside the other facts; the kernel takes 255 bytes. */
@@ -62,8 +65,25 @@ export function createAttachments({
   node,
   checkDescriptors,
   undoFailed,
+  stepped = () => undefined,
 }: AttachmentsOptions): CniHandler {
   const detaching = createDetachBatch(links);
+
+  /** `work` enters the further steps; what it throws is the failure of the step that it is in. */
+  const inSteps = async <T>(
+    [verb, first]: readonly [SteppedVerb, StepTaken['step']],
+    work: (steps: StepClock) => T | Promise<T>,
+  ): Promise<T> => {
+    const steps = new StepClock({ verb, observe: stepped, now: () => performance.now() }, first);
+    try {
+      const result = await work(steps);
+      steps.end();
+      return result;
+    } catch (error) {
+      steps.fail();
+      throw error;
+    }
+  };
 
   const inodeOf = (descriptors: PodDescriptors): number => {
     const checked = checkDescriptors(descriptors);
@@ -83,7 +103,10 @@ export function createAttachments({
     throw new OperationError(`Cannot attach the pod yet: ${reason ?? noGateway()}`, { code: 'NOT_READY' });
   };
 
-  const add = async (request: AddRequest): Promise<AttachmentResult> => {
+  const add = (request: AddRequest): Promise<AttachmentResult> =>
+    inSteps(['ADD', 'check'], (steps) => addInSteps(request, steps));
+
+  const addInSteps = async (request: AddRequest, steps: StepClock): Promise<AttachmentResult> => {
     const attachment: CniAttachment = {
       containerId: request.containerId,
       interfaceName: request.interfaceName,
@@ -97,6 +120,7 @@ export function createAttachments({
       const podName = request.podName === undefined ? {} : { podName: request.podName };
       const network = { gateway: gateway(), mtu: node.mtu() };
       const { mac } = request.requested;
+      steps.enter('allocate');
       const { address } = await pool.allocate({
         ...attachment,
         netnsInode,
@@ -106,6 +130,7 @@ export function createAttachments({
         ...(request.requested.address === undefined ? {} : { address: request.requested.address }),
       });
       undo.push(() => pool.release(attachment));
+      steps.enter('link');
       const link = links.attach({
         ...request.descriptors,
         ...network,
@@ -113,6 +138,7 @@ export function createAttachments({
         podInterface: request.interfaceName,
         address,
         alias: formatAlias({ ...attachment, address, mac }),
+        entered: (step) => steps.enter(step),
       });
       return {
         host: { name: hostInterface, mac: link.hostMac },
@@ -128,16 +154,21 @@ export function createAttachments({
     }
   };
 
-  const del = async (attachment: CniAttachment): Promise<Allocation | undefined> => {
-    const { containerId, interfaceName } = attachment;
-    const allocation = pool.find({ containerId, interfaceName });
-    // Without a record too: the veth of an ADD that was cut off may be there.
-    await detaching.detach(allocation?.hostInterface ?? hostInterfaceOf(attachment));
-    await pool.release({ containerId, interfaceName });
-    return allocation;
-  };
+  const del = (attachment: CniAttachment): Promise<Allocation | undefined> =>
+    inSteps(['DEL', 'detach'], async (steps) => {
+      const { containerId, interfaceName } = attachment;
+      const allocation = pool.find({ containerId, interfaceName });
+      // Without a record too: the veth of an ADD that was cut off may be there.
+      await detaching.detach(allocation?.hostInterface ?? hostInterfaceOf(attachment));
+      steps.enter('release');
+      await pool.release({ containerId, interfaceName });
+      return allocation;
+    });
 
-  const check = async (request: CheckRequest): Promise<readonly string[]> => {
+  const check = (request: CheckRequest): Promise<readonly string[]> =>
+    inSteps(['CHECK', 'inspect'], () => inspect(request));
+
+  const inspect = (request: CheckRequest): readonly string[] => {
     const { containerId, interfaceName, previousResult } = request;
     const allocation = pool.find({ containerId, interfaceName });
     if (allocation === undefined) {

@@ -33,6 +33,7 @@ import {
   unreadable,
   versionOf,
 } from './cni-answer.ts';
+import type { SteppedVerb } from '../../telemetry/cni-steps.ts';
 import { ContainerQueue } from './container-queue.ts';
 
 export interface AddRequest extends CniAttachment {
@@ -106,6 +107,8 @@ export interface CniServerOptions {
   readonly handler: CniHandler;
   /** `seconds`: from the whole request to the reply. */
   readonly observe: (outcome: CniOutcome, seconds: number) => void;
+  /** How long a request waited until the handler had it. */
+  readonly waited?: (verb: SteppedVerb, seconds: number) => void;
   /** Monotonic milliseconds. */
   readonly now?: () => number;
   /** Done before each ADD: deletions that were left on disk, for runtimes that use an id again. Must not reject. */
@@ -115,6 +118,7 @@ export interface CniServerOptions {
 export function createCniServer({
   handler,
   observe: report,
+  waited = () => undefined,
   beforeAdd,
   now = () => performance.now(),
 }: CniServerOptions): CniServer {
@@ -122,11 +126,23 @@ export function createCniServer({
   const arrivals = new ContainerQueue();
   const queue = new ContainerQueue();
 
-  const add = async (request: AddRequest, config: NetworkConfig): Promise<Done> => {
+  const inTurnOf = <T>(
+    { verb, startedAt }: { readonly verb: SteppedVerb; readonly startedAt: number },
+    containerId: string,
+    work: () => Promise<T>,
+  ): Promise<T> =>
+    queue.run(containerId, () => {
+      waited(verb, (now() - startedAt) / 1000);
+      return work();
+    });
+
+  const add = async (request: AddRequest, { config, startedAt }: Understood): Promise<Done> => {
     const tooLarge = refusedSize(config);
     if (tooLarge !== undefined) return tooLarge;
     await beforeAdd?.();
-    const result = await queue.run(request.containerId, () => handler.add(request));
+    const result = await inTurnOf({ verb: 'ADD', startedAt }, request.containerId, () =>
+      handler.add(request),
+    );
     const own = formatResult(config.cniVersion, result, config.dns);
     return done(chainResult(config.fields['prevResult'], own), {
       address: result.address,
@@ -134,8 +150,10 @@ export function createCniServer({
     });
   };
 
-  const check = async (request: CheckRequest): Promise<Done> => {
-    const differences = await queue.run(request.containerId, () => handler.check(request));
+  const check = async (request: CheckRequest, startedAt: number): Promise<Done> => {
+    const differences = await inTurnOf({ verb: 'CHECK', startedAt }, request.containerId, () =>
+      handler.check(request),
+    );
     if (differences.length === 0) return done();
     return failed({
       code: CNI_CODE.attachmentDiffers,
@@ -144,8 +162,8 @@ export function createCniServer({
     });
   };
 
-  const remove = (attachment: CniAttachment): Promise<AttachmentFacts | undefined> =>
-    queue.run(attachment.containerId, () => handler.del(attachment));
+  const remove = (attachment: CniAttachment, startedAt = now()): Promise<AttachmentFacts | undefined> =>
+    inTurnOf({ verb: 'DEL', startedAt }, attachment.containerId, () => handler.del(attachment));
 
   // All removals are queued in the same turn as the list is made: an ADD that comes later waits behind them. A container that has an
   // operation under way is no garbage, whatever the list says.
@@ -153,7 +171,7 @@ export function createCniServer({
     const stale = handler
       .stale(request)
       .filter(({ containerId }) => !arrivals.isBusy(containerId) && !queue.isBusy(containerId));
-    const results = await Promise.allSettled(stale.map(remove));
+    const results = await Promise.allSettled(stale.map((attachment) => remove(attachment)));
     const failures = results.flatMap((result) =>
       result.status === 'rejected' ? [failedBy(result.reason).error] : [],
     );
@@ -179,7 +197,7 @@ export function createCniServer({
         const requested = decodeRequested(config.fields, invocation.args);
         if (!requested.ok) return failed(requested.error);
         const wanted = { network: config.name, requested: requested.value };
-        return await add({ ...invocation, ...request.pod, ...wanted, podName: podName(invocation) }, config);
+        return await add({ ...invocation, ...request.pod, ...wanted, podName: podName(invocation) }, request);
       }
       case 'CHECK':
         if (config.previousResult === undefined) {
@@ -188,7 +206,10 @@ export function createCniServer({
             msg: 'The network configuration has no "prevResult": CHECK requires the result of ADD',
           });
         }
-        return await check({ ...invocation, ...request.pod, previousResult: config.previousResult });
+        return await check(
+          { ...invocation, ...request.pod, previousResult: config.previousResult },
+          request.startedAt,
+        );
       case 'GC':
         // Required, but cnitool gives none: then nothing is known to be stale. It is not an empty list, which would cost every pod its network.
         if (config.validAttachments === undefined) return done();
@@ -207,7 +228,7 @@ export function createCniServer({
     const { invocation, json } = request;
     // DEL must succeed with whatever configuration the runtime still has.
     if (invocation.command === 'DEL') {
-      return done(undefined, await remove(invocation));
+      return done(undefined, await remove(invocation, request.startedAt));
     }
     if (invocation.command === 'VERSION') return done(formatVersions(versionOf(json)));
     const config = decodeNetworkConfig(json);
@@ -220,7 +241,8 @@ export function createCniServer({
     }
     const pod = podDescriptors(invocation, request.descriptors);
     if (!pod.ok) return failed({ code: CNI_CODE.ioFailure, msg: pod.reason });
-    return await dispatch({ invocation, config: config.value, pod: pod.value });
+    const { startedAt } = request;
+    return await dispatch({ invocation, config: config.value, pod: pod.value, startedAt });
   };
 
   const respond = async (message: CniMessage, order: Order): Promise<Uint8Array> => {
@@ -235,7 +257,7 @@ export function createCniServer({
       observe({ command: 'unknown', error });
       return encodeAnswer(versionOf(json), failed(error));
     }
-    const received = { invocation: invocation.value, json, descriptors: message.descriptors };
+    const received = { invocation: invocation.value, json, descriptors: message.descriptors, startedAt };
     const answer = await order(invocation.value, () => perform(received)).catch(failedBy);
     observe(outcome(invocation.value, answer));
     return encodeAnswer(versionOf(json), answer);
@@ -248,7 +270,7 @@ export function createCniServer({
     answer: (message) => respond(message, inOrder),
     replay: ({ bytes }) => respond({ bytes, descriptors: [] }, (_invocation, work) => work()),
     refuse: (reason) => answerUnreadable(reason, (answered) => report(answered, 0)),
-    remove,
+    remove: (attachment) => remove(attachment),
     inTurn: (containerId, work) => queue.run(containerId, work),
   };
 }
@@ -259,12 +281,14 @@ interface Received {
   readonly invocation: CniInvocation;
   readonly json: unknown;
   readonly descriptors: readonly number[];
+  readonly startedAt: number;
 }
 
 interface Understood {
   readonly invocation: CniInvocation;
   readonly config: NetworkConfig;
   readonly pod: { readonly descriptors: PodDescriptors };
+  readonly startedAt: number;
 }
 
 function answerUnreadable(reason: string, observe: (outcome: CniOutcome) => void): Uint8Array {

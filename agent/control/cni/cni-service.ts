@@ -7,6 +7,7 @@ import { createPodDescriptorsCheck } from '../../linux/pod-descriptors.ts';
 import type { Readiness } from '../../linux/readiness.ts';
 import { openUnixListener } from '../../linux/unix-listener.ts';
 import type { Settings } from '../../settings.ts';
+import type { StepTaken } from '../../telemetry/cni-steps.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
 import { OperationError } from '../../operation-error.ts';
 import { type NodeReadiness, createAttachments } from './attachments.ts';
@@ -32,6 +33,7 @@ export interface CniServiceOptions {
   readonly settled: Promise<unknown>;
   readonly log: Logger;
   readonly observe: (outcome: CniOutcome, seconds: number) => void;
+  readonly stepped: (taken: StepTaken) => void;
   /** What was put right that no request asked for. */
   readonly repaired: (repairs: readonly Repair[]) => void;
 }
@@ -51,6 +53,7 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
       options.observe(outcome, seconds);
       logOutcome(outcome, seconds, log);
     },
+    waited: (verb, seconds) => options.stepped({ verb, step: 'wait', seconds, isFailed: false }),
     async beforeAdd() {
       await options.settled;
       await replay();
@@ -118,12 +121,13 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
   };
 }
 
-const createHandler = ({ pool, links, node, log }: CniServiceOptions): CniHandler =>
+const createHandler = ({ pool, links, node, log, stepped }: CniServiceOptions): CniHandler =>
   createAttachments({
     pool,
     links,
     node,
     checkDescriptors: createPodDescriptorsCheck(),
+    stepped,
     undoFailed: ({ containerId, interfaceName }, error) =>
       log.warn(
         'cni_failed',

@@ -66,9 +66,11 @@ export interface PodLinkRequest {
   readonly mtu: number;
   /** "weft:<containerId>:<ifname>:<address>" (pod-ports.ts), on the host's end: the record that the kernel keeps. */
   readonly alias: string;
+  /** Told what is done from here on; first comes the pair of interfaces. */
+  readonly entered?: (step: 'guard' | 'configure') => void;
 }
 
-export interface PodLinkInspection extends Omit<PodLinkRequest, 'alias'> {
+export interface PodLinkInspection extends Omit<PodLinkRequest, 'alias' | 'entered'> {
   /** As ADD told them; undefined: not compared. */
   readonly hostMac?: Mac | undefined;
   readonly podMac?: Mac | undefined;
@@ -253,6 +255,7 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
         addressOfAlias(alias) === address,
         () => `alias "${alias}" does not record address ${formatIpv4(address)}`,
       );
+      const { entered = () => undefined } = request;
       const undo: (() => void)[] = [];
       try {
         const pod = adopt(netlinkFd);
@@ -265,10 +268,12 @@ export function createPodLinks({ route, guard, adopt }: PodLinksPorts): PodLinks
           port: { hairpin: 1 },
           ...(bridge.ipv6Addresses === undefined ? {} : { ipv6Addresses: false }),
         });
+        entered('guard');
         guard.add({ hostInterface, mac: link.podMac, address });
         undo.push(() => guard.remove(hostInterface));
         // The address's last pod had another MAC: what the node has learned of it would swallow this pod's packets for seconds.
         forgetNeighbour(route, { index: bridge.index, address });
+        entered('configure');
         setLink(route, hostInterface, { up: true });
         return { ...link, routeTable: configurePod(pod, request) };
       } catch (error) {

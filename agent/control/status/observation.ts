@@ -1,9 +1,6 @@
 // What control tells about itself: the facts behind the status pages and the metrics, gathered from its parts when somebody asks.
 // Owns nothing but the connection tracker, the counts of repairs and the last error.
-import { statSync } from 'node:fs';
-import { join } from 'node:path';
-
-import { cidrSize, formatCidr, formatMac } from '../../../proto/address.ts';
+import { formatCidr, formatMac } from '../../../proto/address.ts';
 import { NO_PEER_ROW, SELF_ROW } from '../../../proto/dataplane-stats.ts';
 import { PROBE_INTERVAL_MS } from '../../../proto/probe.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
@@ -23,19 +20,12 @@ import {
 import type { ClusterLink } from '../cluster/cluster-link.ts';
 import type { ClusterView } from '../cluster/cluster-view.ts';
 import { openFirewallCounters } from '../node/firewall-counters.ts';
-import { SNAPSHOT_FILE } from '../cluster/snapshot.ts';
 import { type Repair, textsOf } from '../repair.ts';
 import type { Trouble } from '../trouble.ts';
+import { createMetricsSource } from './metrics-source.ts';
 import { createPathMtuLog } from './path-mtu-log.ts';
 import type { NodeReport } from '../../../proto/node-report.ts';
-import {
-  type IpamSources,
-  blocksByNode,
-  ipamFacts,
-  ipamReport,
-  peerStatuses,
-  settingsTold,
-} from './node-facts.ts';
+import { type IpamSources, ipamFacts, ipamReport, peerStatuses, settingsTold } from './node-facts.ts';
 import { createProbeLoss } from './probe-loss.ts';
 import type { RecentEvents } from './recent-events.ts';
 import type { StatusSource } from './status-server.ts';
@@ -54,6 +44,8 @@ export interface ObservationOptions {
   readonly notReady: () => readonly string[];
   /** What keeps the runtime from using Weft's CNI configuration. */
   readonly configurationTrouble: () => Trouble | undefined;
+  /** What a person has to put right. */
+  readonly troubles: () => readonly Trouble[];
   readonly log: Logger;
   readonly recent: Pick<RecentEvents, 'list'>;
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -66,7 +58,7 @@ export interface ObservationOptions {
 }
 
 export interface Observation extends StatusSource {
-  readonly counters: Pick<Metrics, 'cniOperation' | 'apiRequest' | 'apiRelisted'>;
+  readonly counters: Omit<Metrics, 'contentType' | 'render' | 'repaired'>;
   repaired(repairs: readonly Repair[]): void;
   failed(message: string): void;
   /** To be called each probe interval: connections that change in between are noticed then. */
@@ -114,8 +106,7 @@ export function createObservation(options: ObservationOptions): Observation {
       return new Map();
     }
   };
-  const observe = (): readonly Connection[] => {
-    const snapshot = stats();
+  const observe = (snapshot: StatsSnapshot | undefined): readonly Connection[] => {
     if (snapshot === undefined) return tracker.current();
     const peers = peersOf(options.view());
     const connections = tracker.observe(peers, snapshot, monotonicMs());
@@ -142,26 +133,22 @@ export function createObservation(options: ObservationOptions): Observation {
     wallMs: options.wallMs(),
   });
 
-  const metrics = createMetrics({
-    version: options.version,
-    connections: observe,
-    terminations: () => tracker.terminations(),
-    isEncrypted: () => false,
-    stats,
-    firewallRefusals,
-    pool: () => ({
-      ...pool.usage(),
-      pendingAllocations: pool.pendingAllocations(),
-      pendingClaims: options.link().claims()?.pendingClaims() ?? 0,
+  const metrics = createMetrics(
+    createMetricsSource({
+      observation: options,
+      observed() {
+        const snapshot = stats();
+        return {
+          connections: observe(snapshot),
+          stats: snapshot,
+          lossOf: (name) => probeLoss.of(name),
+          firewallRefusals: firewallRefusals(),
+        };
+      },
+      terminations: () => tracker.terminations(),
+      api,
     }),
-    ownBlocks: () => countStates(options.link().claims()?.state() ?? []),
-    rangeAddresses: () => cidrSize(settings.range),
-    addressesOf: (peer) =>
-      (blocksByNode(options.view()).get(peer) ?? 0) * 2 ** (32 - settings.blockPrefixLength),
-    api,
-    snapshotAgeSeconds: () => fileAgeSeconds(join(settings.stateDirectory, SNAPSHOT_FILE)),
-    roleRestarts: () => Object.fromEntries(roles().map(({ role, restarts }) => [role, restarts])),
-  });
+  );
 
   const facts = (): NodeReport => {
     const nowMs = monotonicMs();
@@ -198,7 +185,7 @@ export function createObservation(options: ObservationOptions): Observation {
       ipam: ipamFacts(ipamSources()),
       peers: peerStatuses({
         view,
-        connections: observe(),
+        connections: observe(snapshot),
         probeLoss: (name) => probeLoss.of(name),
         snapshot,
         nowMs,
@@ -238,7 +225,7 @@ export function createObservation(options: ObservationOptions): Observation {
     failed(message) {
       lastError = { text: message, atMs: monotonicMs() };
     },
-    look: () => void observe(),
+    look: () => void observe(stats()),
     close: () => firewallCounters.close(),
   };
 }
@@ -257,19 +244,4 @@ function peersOf(view: ClusterView): readonly ConnectionPeer[] {
 interface Timed {
   readonly text: string;
   readonly atMs: number;
-}
-
-function countStates(
-  blocks: readonly { readonly state: string }[],
-): Readonly<Record<'held' | 'fenced' | 'returning', number>> {
-  const count = (state: string): number => blocks.filter((block) => block.state === state).length;
-  return { held: count('held'), fenced: count('fenced'), returning: count('returning') };
-}
-
-function fileAgeSeconds(path: string): number | undefined {
-  try {
-    return Math.max(0, (Date.now() - statSync(path).mtimeMs) / 1000);
-  } catch {
-    return undefined;
-  }
 }

@@ -1,0 +1,111 @@
+// A source of metrics whose facts a test sets: statistics of some peers, what nftables and the kernel counted, and fixed facts of the rest.
+import { TROUBLES } from '../../agent/control/trouble.ts';
+import type { TunnelDrops } from '../../agent/telemetry/kernel-counters.ts';
+import { type Metrics, type MetricsSource, createMetrics } from '../../agent/telemetry/metrics.ts';
+import {
+  type ConnectionPeer,
+  createConnectionTracker,
+  peerRow,
+  statsSnapshot,
+} from '../../agent/telemetry/stats-reader.ts';
+import { statsIndex } from '../../proto/dataplane-stats.ts';
+import type { FirewallReason } from '../../proto/drop-reason.ts';
+
+export const INTERVAL_MS = 1000;
+
+export interface MetricsRig {
+  readonly metrics: Metrics;
+  readonly values: Float64Array;
+  readonly set: (row: number, column: number, value: number) => void;
+  readonly firewall: Map<FirewallReason, number>;
+  readonly peers: ConnectionPeer[];
+  readonly time: { now: number };
+  readonly facts: Facts;
+  /** `name{labels}` → value. */
+  readonly scrape: () => Promise<Map<string, number>>;
+}
+
+interface Facts {
+  readonly losses: Map<string, number>;
+  reuseAgeSeconds: number | undefined;
+  snapshotAgeSeconds: number | undefined;
+  tunnelDrops: TunnelDrops;
+}
+
+export function createMetricsRig(peerCount: number): MetricsRig {
+  const values = new Float64Array(statsIndex(peerRow(peerCount) + 1, 0));
+  const set = (row: number, column: number, value: number): void => {
+    values[statsIndex(row, column)] = value;
+  };
+  const peers = Array.from({ length: peerCount }, (_, slot) => ({
+    name: `node-${slot}`,
+    slot,
+    probes: true,
+  }));
+  const firewall = new Map<FirewallReason, number>();
+  const time = { now: 1_000_000 };
+  const tracker = createConnectionTracker({ probeIntervalMs: INTERVAL_MS });
+  const facts: Facts = {
+    losses: new Map(),
+    reuseAgeSeconds: undefined,
+    snapshotAgeSeconds: undefined,
+    tunnelDrops: { sockets: undefined, tun: undefined },
+  };
+  const source: MetricsSource = {
+    version: '0.1.0',
+    look: () => ({
+      nowMs: time.now,
+      connections: tracker.observe(peers, statsSnapshot([values]), time.now),
+      stats: statsSnapshot([values]),
+      lossOf: (peer) => facts.losses.get(peer),
+      firewallRefusals: firewall,
+      tunnelDrops: facts.tunnelDrops,
+      roles: {
+        states: [
+          { role: 'control', pid: 7, restarts: 1 },
+          { role: 'dataplane', pid: 8, restarts: 0 },
+        ],
+        usage: {
+          roles: [
+            { role: 'keeper', residentBytes: 60e6, proportionalBytes: 20e6, cpuSeconds: 0.5 },
+            { role: 'control', residentBytes: 90e6, proportionalBytes: undefined, cpuSeconds: 4 },
+          ],
+          runDelaySeconds: [0.25, undefined],
+        },
+      },
+    }),
+    terminations: () => tracker.terminations(),
+    isEncrypted: () => false,
+    isReady: () => true,
+    troubles: () =>
+      new Map([...TROUBLES.map(([code]) => [code, code === 'FORBIDDEN'] as const), ['other', false]]),
+    clusterProblems: () => 2,
+    mtu: () => 1410,
+    pool: () => ({
+      used: 4,
+      free: 122,
+      pendingAllocations: 1,
+      pendingClaims: 0,
+      reuseAgeSeconds: facts.reuseAgeSeconds,
+      isLogWritable: true,
+    }),
+    ownBlocks: () => ({ held: 2, fenced: 0, returning: 0 }),
+    rangeBlocks: () => ({ held: 10, quarantined: 1, free: 16_373 }),
+    rangeAddresses: () => 2 ** 20,
+    addressesOf: () => 128,
+    api: () => ({
+      isConnected: true,
+      lastSyncAgeSeconds: 3.5,
+      watchAgesSeconds: { peers: 120, addressblocks: undefined },
+    }),
+    snapshotAgeSeconds: () => facts.snapshotAgeSeconds,
+  };
+  const metrics = createMetrics(source);
+  const scrape = async (): Promise<Map<string, number>> => {
+    const lines = (await metrics.render()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    return new Map(
+      lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.split(' ').at(-1))]),
+    );
+  };
+  return { metrics, values, set, firewall, peers, time, facts, scrape };
+}
