@@ -34,11 +34,23 @@ export const GAUGES = [
 ] as const;
 
 /** Of the whole data plane; they live in row 0's gauge columns. */
-export const PROCESS_GAUGES = ['generation', 'started_ms', 'loops', 'process_id'] as const;
+export const PROCESS_GAUGES = [
+  'generation',
+  'started_ms',
+  'loops',
+  'process_id',
+  'longest_pause_us', // of the loop (dataplane/loop-pace.ts): of the minute that is under way, and of the one before
+  'longest_pause_before_us',
+] as const;
 
 /** Distributions of the process: upper bounds of the buckets, included. A value counts in one bucket alone. */
 export const HISTOGRAMS = {
   probe_round_trip_us: [50, 100, 200, 300, 500, 1000, 2000, 5000, 10_000, 50_000, 100_000, 500_000],
+  // Passes of the loop with packets.
+  pass_us: [50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 500_000],
+  // What a pass took: packets from the TUN, datagrams from the socket; what the kernel has merged is one.
+  egress_batch: [1, 2, 4, 8, 16, 32, 64],
+  ingress_batch: [1, 2, 4, 8, 16, 32, 64],
 } as const;
 
 export type HistogramName = keyof typeof HISTOGRAMS;

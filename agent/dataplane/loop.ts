@@ -8,11 +8,12 @@ import type { BusyPolling } from './busy-polling.ts';
 import type { Clock } from './clock.ts';
 import type { Egress } from './egress.ts';
 import type { Ingress } from './ingress.ts';
+import { LoopPace } from './loop-pace.ts';
 import type { PacketMemory } from './packet-memory.ts';
 import type { Probes } from './probes.ts';
 import type { Receiver } from './receiver.ts';
 import type { SendBatch } from './send-batch.ts';
-import { type DataplaneStats, PROCESS_GAUGE } from './stats.ts';
+import { type DataplaneStats, HISTOGRAM, PROCESS_GAUGE } from './stats.ts';
 import type { Transmitter } from './transmitter.ts';
 import type { TunPort } from './tun-port.ts';
 import type { WriteBatch } from './write-batch.ts';
@@ -74,44 +75,57 @@ export function run(options: LoopOptions): void {
   let loops = stats.get(0, PROCESS_GAUGE.loops);
   let housekeepingMs = 0;
   let busy = false;
-  clock.read();
+  let carried = false;
+  const pace = new LoopPace(stats);
+  pace.began(clock.read());
   for (;;) {
     if (clock.nowMs >= housekeepingMs) {
       options.housekeeping();
+      pace.forget(clock.nowMs);
       housekeepingMs = clock.nowMs + HOUSEKEEPING_MS;
     }
     probes.sendDue();
-    if (busy) poll.wait(0);
-    else lookAndSleep(waitMs(clock.nowMs, housekeepingMs, probes.nextDueMs()));
-    clock.read();
+    if (busy) {
+      poll.wait(0);
+      pace.ended(clock.read(), carried);
+    } else {
+      const byMs = lookAndSleep(waitMs(clock.nowMs, housekeepingMs, probes.nextDueMs()));
+      pace.woke(clock.read() - byMs);
+    }
+    pace.began(clock.nowMs);
     loops += 1;
     stats.setProcess(PROCESS_GAUGE.loops, loops);
     if (poll.isReady(KEEPER) && keeperWantsEnd(options)) return;
     if (poll.isReady(CONTROL)) takeControlMessages(options, poll);
     if (poll.isBroken(TUN)) options.remakeTun();
+    carried = poll.isReady(TUN) || poll.isReady(UDP);
     const moreOut = poll.isReady(TUN) && takeFromTun(options);
     const moreIn = poll.isReady(UDP) && takeFromWire(options);
     busy = moreOut || moreIn;
   }
 
-  /** Waits for anything at most `limitMs`: looks for a while if that paid lately (busy-polling.ts), then sleeps. */
-  function lookAndSleep(limitMs: number): void {
+  /** Waits for anything at most `limitMs`: looks for a while if that paid lately (busy-polling.ts), then sleeps. Returns when it was to end at the latest. */
+  function lookAndSleep(limitMs: number): number {
+    const startMs = clock.read();
+    pace.ended(startMs, carried);
+    const longestMs = Math.ceil(limitMs);
     if (busyPolling.isResting) {
-      poll.wait(Math.ceil(limitMs));
+      poll.wait(longestMs);
       busyPolling.slept(0, true);
-      return;
+      return startMs + longestMs;
     }
-    const untilMs = clock.read() + Math.min(limitMs, busyPolling.lookMs);
+    const untilMs = startMs + Math.min(limitMs, busyPolling.lookMs);
     while (clock.nowMs < untilMs) {
       if (poll.wait(0) > 0) {
         busyPolling.found();
-        return;
+        return untilMs;
       }
       clock.read();
     }
     const sinceMs = clock.nowMs;
-    poll.wait(Math.ceil(limitMs));
+    poll.wait(longestMs);
     busyPolling.slept(clock.read() - sinceMs, poll.isReady(TUN) || poll.isReady(UDP));
+    return sinceMs + longestMs;
   }
 
   function createPoll({ base, descriptors }: LoopOptions): {
@@ -167,7 +181,7 @@ export function takeOver(options: LoopOptions & { readonly isInFlight: boolean }
 }
 
 /** True when more may be waiting. */
-function takeFromTun({ tun, egress, transmitter, sends }: LoopOptions): boolean {
+function takeFromTun({ tun, egress, transmitter, sends, stats }: LoopOptions): boolean {
   let packets = 0;
   let bytes = 0;
   while (packets < PACKETS_A_ROUND && bytes < BYTES_A_ROUND && tun.hasRoom) {
@@ -179,6 +193,7 @@ function takeFromTun({ tun, egress, transmitter, sends }: LoopOptions): boolean 
     packets += 1;
     bytes += length;
   }
+  if (packets > 0) stats.observe(HISTOGRAM.egress_batch, packets);
   transmitter.flush(sends);
   egress.sent();
   tun.clear();
@@ -188,6 +203,7 @@ function takeFromTun({ tun, egress, transmitter, sends }: LoopOptions): boolean 
 /** True when more may be waiting. */
 function takeFromWire(options: LoopOptions): boolean {
   const count = options.receiver.receive();
+  if (count > 0) options.stats.observe(HISTOGRAM.ingress_batch, count);
   handOn(options, count);
   return options.receiver.isFull(count);
 }

@@ -41,6 +41,9 @@ const histogram = (name: HistogramName): Histogram => ({
 });
 export const HISTOGRAM: { readonly [Name in HistogramName]: Histogram } = {
   probe_round_trip_us: histogram('probe_round_trip_us'),
+  pass_us: histogram('pass_us'),
+  egress_batch: histogram('egress_batch'),
+  ingress_batch: histogram('ingress_batch'),
 };
 
 export class DataplaneStats {

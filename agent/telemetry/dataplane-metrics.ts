@@ -1,11 +1,11 @@
 // Metrics of the data plane: refused packets, from its statistics file and the nftables counters, what the kernel dropped around it, and
 // how its workers keep up.
-import { NO_PEER_ROW, SELF_ROW } from '../../proto/dataplane-stats.ts';
+import { type HistogramName, NO_PEER_ROW, SELF_ROW } from '../../proto/dataplane-stats.ts';
 import { DROP_REASONS } from '../../proto/drop-reason.ts';
 import { OTHER, createBusiestPeers } from './busiest-peers.ts';
 import type { Look } from './metrics.ts';
 import { PEER_SERIES } from './peer-metrics.ts';
-import type { MetricsRegistry, Sample } from './registry.ts';
+import type { BucketCounts, Labels, MetricsRegistry, Sample } from './registry.ts';
 import { refusalTotals } from './refusal-totals.ts';
 import { peerRow } from './stats-reader.ts';
 
@@ -22,6 +22,7 @@ export function addDataplaneMetrics(registry: MetricsRegistry, look: () => Look)
         ]),
       ),
   });
+  addPace(registry, look);
   registry.gauge({
     name: 'weft_tunnel_socket_queue_bytes',
     help: "Bytes that wait in the receive buffers of the tunnel's sockets.",
@@ -52,6 +53,56 @@ export function addDataplaneMetrics(registry: MetricsRegistry, look: () => Look)
   });
 }
 
+function addPace(registry: MetricsRegistry, look: () => Look): void {
+  const histogramOf = (name: HistogramName, unit = 1): BucketCounts | undefined => {
+    const counted = look().stats?.histogram(name);
+    return (
+      counted && {
+        bounds: counted.bounds.map((bound) => bound / unit),
+        counts: counted.counts,
+        sum: counted.sum / unit,
+      }
+    );
+  };
+  const alone = (counts: BucketCounts | undefined): readonly (readonly [Labels, BucketCounts])[] =>
+    counts === undefined ? [] : [[{}, counts]];
+  const byWorker = (values: readonly number[] = []): readonly Sample[] =>
+    values.map((value, worker): Sample => [{ worker: String(worker) }, value]);
+  registry.mirroredHistogram({
+    name: 'weft_probe_round_trip_seconds',
+    help: 'Round trips of the probes that were answered, of all peers together.',
+    series: () => alone(histogramOf('probe_round_trip_us', US_A_SECOND)),
+  });
+  registry.mirroredCounter({
+    name: 'weft_dataplane_passes_total',
+    help: "Passes of a worker's loop, idle ones included: one that makes none hangs.",
+    samples: () => byWorker(look().stats?.processByWorker('loops')),
+  });
+  registry.mirroredHistogram({
+    name: 'weft_dataplane_pass_duration_seconds',
+    help: 'Time of passes with packets: as long at most waited what came during one until it was taken.',
+    series: () => alone(histogramOf('pass_us', US_A_SECOND)),
+  });
+  registry.gauge({
+    name: 'weft_dataplane_longest_pause_seconds',
+    help: 'Longest time of the last minute or two for which a worker did not look for packets.',
+    samples() {
+      const { stats } = look();
+      const before = stats?.processByWorker('longest_pause_before_us') ?? [];
+      const now = stats?.processByWorker('longest_pause_us') ?? [];
+      return byWorker(now.map((us, worker) => Math.max(us, before[worker] ?? 0) / US_A_SECOND));
+    },
+  });
+  registry.mirroredHistogram({
+    name: 'weft_dataplane_batch_packets',
+    help: 'Packets that a pass took from the TUN (egress) or the socket (ingress); what the kernel has merged is one.',
+    series: () =>
+      (['egress', 'ingress'] as const).flatMap((direction) =>
+        alone(histogramOf(`${direction}_batch`)).map(([, counts]) => [{ direction }, counts] as const),
+      ),
+  });
+}
+
 function addDrops(registry: MetricsRegistry, look: () => Look): void {
   const dropped = createBusiestPeers(PEER_SERIES);
   registry.mirroredCounter({
@@ -76,6 +127,7 @@ function addDrops(registry: MetricsRegistry, look: () => Look): void {
   });
 }
 
+const US_A_SECOND = 1e6;
 const WORKER_COUNTERS = [
   ['egress', 'egress_packets'],
   ['ingress', 'ingress_packets'],

@@ -33,6 +33,8 @@ export interface StatsSnapshot {
   gauge(row: number, gauge: Gauge): number;
   /** The first worker's; `generation` is that of the table which all use. */
   process(gauge: ProcessGauge): number;
+  /** Of the workers that there are now. */
+  processByWorker(gauge: ProcessGauge): readonly number[];
   /** The counter's sum over the rows, by worker. */
   byWorker(counter: Counter): readonly number[];
   /** Of all workers, since counting began. */
@@ -113,6 +115,8 @@ export function statsSnapshot(files: readonly Float64Array[], workers = 1): Stat
       gauge === 'generation'
         ? Math.min(...files.slice(0, workers).map(generationOf))
         : at(first, NO_PEER_ROW, processGaugeColumn(gauge)),
+    processByWorker: (gauge) =>
+      files.slice(0, workers).map((values) => at(values, NO_PEER_ROW, processGaugeColumn(gauge))),
     byWorker: (counter) =>
       files.map((values) => {
         let total = 0;
