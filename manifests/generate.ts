@@ -4,7 +4,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { SETTING_TABLE } from '../agent/settings.ts';
+import { SETTING_TABLE } from '../agent/setting-table.ts';
 import { API_GROUP, API_VERSION } from '../proto/api-kinds.ts';
 import { CUSTOM_KINDS, type CustomKind } from '../proto/api-schema.ts';
 import { type YamlValue, formatYaml, quote } from '../agent/report/yaml.ts';

@@ -1,28 +1,105 @@
-// Asks the agent of this node, at its status address (WEAVE_HTTP_ADDR), for its report.
-import { OperationError, codeOf } from '../operation-error.ts';
-import type { NodeReport } from '../../proto/node-report.ts';
-import { SETTING_TABLE } from '../settings.ts';
+// Asks the agent of this node, at its status address (WEAVE_HTTP_ADDR), for its pages. In HTTP/1.0 over a plain socket: to load Node's own
+// client takes longer than everything else that `weft status` does.
+import { createConnection } from 'node:net';
 
-const ADDRESS = 'WEAVE_HTTP_ADDR';
+import type { IpamReport, NodeReport, RefusedReport } from '../../proto/node-report.ts';
+import { OperationError, codeOf } from '../operation-error.ts';
+import { receivedReport } from '../report/received-report.ts';
+import { SETTING_TABLE } from '../setting-table.ts';
+
+const STATUS_ADDRESS = 'WEAVE_HTTP_ADDR';
+const METRICS_ADDRESS = 'WEAVE_METRICS_ADDR';
 const PATIENCE_MS = 5000;
+const LOGS =
+  'look at "kubectl -n weft get pods -o wide" and, for this node\'s pod, "kubectl -n weft logs POD"';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Throws OperationError AGENT_SILENT when nobody answers. */
+/** Throws OperationError AGENT_SILENT when nobody answers, AGENT_REFUSES when the agent cannot start. */
 export async function askReport(env: Environment): Promise<NodeReport> {
-  return JSON.parse(await askAgent(env, '/report')) as NodeReport; // as: of the same version, or of a neighbouring one
+  const report = await askAnyReport(env);
+  if ('peers' in report) return report;
+  throw new OperationError(`The agent of this node cannot start: ${report.notReady.join('; ')}`, {
+    code: 'AGENT_REFUSES',
+  });
 }
 
-/** The page at `path`, also when it is told with 503. */
-export async function askAgent(env: Environment, path: string): Promise<string> {
-  const address = env[ADDRESS] || SETTING_TABLE.find(([name]) => name === ADDRESS)?.[1];
+/** Also of an agent that cannot start. Throws OperationError AGENT_SILENT. */
+export async function askAnyReport(env: Environment): Promise<NodeReport | RefusedReport> {
+  const report = receivedReport(await askAgent(env, '/report'));
+  if (report === undefined) throw strange(env, '/report');
+  return report;
+}
+
+/** Throws OperationError AGENT_SILENT, AGENT_REFUSES. */
+export async function askIpam(env: Environment): Promise<IpamReport> {
+  const text = await askAgent(env, '/report/ipam');
+  if (!text.startsWith('{')) throw strange(env, '/report/ipam');
+  return JSON.parse(text) as IpamReport; // as: our own agent's, over loopback
+}
+
+/** The page at `path`, also when it is told with 503. Throws OperationError AGENT_SILENT. */
+export function askAgent(env: Environment, path: string): Promise<string> {
+  return ask(settingOf(env, STATUS_ADDRESS), { path, setting: STATUS_ADDRESS });
+}
+
+/** Throws OperationError AGENT_SILENT. */
+export function askMetrics(env: Environment): Promise<string> {
+  const address = settingOf(env, METRICS_ADDRESS).replace(/^0\.0\.0\.0:/, '127.0.0.1:');
+  return ask(address, { path: '/metrics', setting: METRICS_ADDRESS });
+}
+
+const settingOf = (env: Environment, name: string): string =>
+  env[name] || (SETTING_TABLE.find(([known]) => known === name)?.[1] ?? '');
+
+const strange = (env: Environment, path: string): OperationError =>
+  new OperationError(
+    `What answers at ${settingOf(env, STATUS_ADDRESS)}${path} is no agent of this release: ${LOGS}; another address is set by ${STATUS_ADDRESS}`,
+    { code: 'AGENT_SILENT', context: { path } },
+  );
+
+async function ask(
+  address: string,
+  { path, setting }: { readonly path: string; readonly setting: string },
+): Promise<string> {
   try {
-    const response = await fetch(`http://${address}${path}`, { signal: AbortSignal.timeout(PATIENCE_MS) });
-    return await response.text();
+    return bodyOf(await exchange(address, path));
   } catch (error) {
     throw new OperationError(
-      `No agent answers at ${address} (${codeOf(error instanceof TypeError ? error.cause : error)}): look at "kubectl -n weft get pods -o wide" and "kubectl -n weft logs" of this node; another address is set by ${ADDRESS}`,
-      { code: 'AGENT_SILENT', context: { address: address ?? '' }, cause: error },
+      `No agent answers at ${address} (${codeOf(error)}): ${LOGS}; another address is set by ${setting}`,
+      { code: 'AGENT_SILENT', context: { address }, cause: error },
     );
   }
+}
+
+function exchange(address: string, path: string): Promise<string> {
+  const at = address.lastIndexOf(':');
+  const [host, port] = [address.slice(0, at), Number(address.slice(at + 1))];
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    const socket = createConnection({ host, port, timeout: PATIENCE_MS });
+    socket.on('connect', () => socket.write(`GET ${path} HTTP/1.0\r\nHost: ${address}\r\n\r\n`));
+    socket.on('data', (chunk) => chunks.push(chunk));
+    socket.on('end', () => resolve(Buffer.concat(chunks).toString('utf8')));
+    socket.on('error', reject);
+    socket.on('timeout', () => {
+      socket.destroy(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }));
+    });
+  });
+}
+
+const END_OF_HEAD = '\r\n\r\n';
+
+function bodyOf(response: string): string {
+  const end = response.indexOf(END_OF_HEAD);
+  const head = end < 0 ? '' : response.slice(0, end);
+  const body = response.slice(end + END_OF_HEAD.length);
+  const length = /^content-length: (\d+)$/im.exec(head)?.[1];
+  if (
+    !/^HTTP\/1\.[01] (?:200|503) /.test(head) ||
+    (length !== undefined && Buffer.byteLength(body) < Number(length))
+  ) {
+    throw Object.assign(new Error('cut off'), { code: 'ANSWER_REFUSED' });
+  }
+  return body;
 }

@@ -9,4 +9,8 @@ export interface CommandEntry {
 export const COMMANDS: readonly CommandEntry[] = [
   { name: 'status', load: async () => (await import('./commands/status.ts')).statusCommand },
   { name: 'doctor', load: async () => (await import('./commands/doctor.ts')).doctorCommand },
+  { name: 'ipam', load: async () => (await import('./commands/ipam.ts')).ipamCommand },
+  { name: 'report', load: async () => (await import('./commands/report.ts')).reportCommand },
+  { name: 'completion', load: async () => (await import('./commands/completion.ts')).completionCommand },
+  { name: 'version', load: async () => (await import('./commands/version.ts')).versionCommand },
 ];

@@ -1,7 +1,7 @@
 // A node in one screen: whether it is well, what it is and has, the peers that need a look first, the last warnings and errors. The page
 // /status and `weft status` are this text. Pure.
 import type { NodeReport, PeerStatus, RecentEvent, RefusedReport } from '../../proto/node-report.ts';
-import { sortedByUrgency, urgencyOf } from './peer-urgency.ts';
+import { byUrgency, sortedByUrgency } from './peer-urgency.ts';
 import {
   agoOr,
   ageOr,
@@ -14,7 +14,7 @@ import {
   table,
   wrap,
 } from './text.ts';
-import { lastingFaults, verdict } from './verdict.ts';
+import { type Fault, faultsOf, formatFault, verdict } from './verdict.ts';
 
 export interface Screen {
   /** Of the terminal: lines are folded there, and wider ones have more columns. Undefined: no line is folded. */
@@ -31,10 +31,9 @@ const DROPS_TOLD = 3;
 export function statusScreen(report: NodeReport | RefusedReport, screen: Screen = {}): string {
   const fold = (text: string): string =>
     `${(screen.columns === undefined ? [text] : wrap(text, screen.columns)).join('\n')}\n`;
-  const first = fold(verdict(report));
   if (!('peers' in report)) {
     return (
-      first +
+      fold(verdict(report)) +
       labelled(
         [
           ['Version', report.version],
@@ -45,7 +44,8 @@ export function statusScreen(report: NodeReport | RefusedReport, screen: Screen 
       )
     );
   }
-  const head = first + labelled(headRows(report), screen.columns);
+  const faults = faultsOf(report);
+  const head = fold(verdict(report, faults)) + labelled(headRows(report, faults), screen.columns);
   const left = (screen.rows ?? USUAL.rows) - linesOf(head);
   const fewest = Math.min(report.recent.length, FEWEST_EVENTS);
   const peers = peersPart(report, { screen, rows: left - 3 - (fewest === 0 ? 0 : fewest + 2) });
@@ -54,7 +54,7 @@ export function statusScreen(report: NodeReport | RefusedReport, screen: Screen 
 
 const linesOf = (text: string): number => text.split('\n').length - 1;
 
-function headRows(report: NodeReport): readonly (readonly [string, string])[] {
+function headRows(report: NodeReport, faults: readonly Fault[]): readonly (readonly [string, string])[] {
   const { node, api, network, ipam, peers, dataplane, roles, repairs, notReady } = report;
   const drops = Object.entries(report.drops).sort(([, a], [, b]) => b - a);
   const dropped = drops.reduce((sum, [, count]) => sum + count, 0);
@@ -64,7 +64,8 @@ function headRows(report: NodeReport): readonly (readonly [string, string])[] {
     : `not connected, working from ${api.source === 'snapshot' ? 'the snapshot' : 'the last-known state'}`;
   const restarts = roles.map(({ role, restarts: count }) => `${role} ${count}`).join(', ');
   return [
-    ...lastingFaults(report).map((fault) => ['Problem', fault] as const),
+    // Those of `notReady` are in a row of their own.
+    ...faults.slice(notReady.length).map((fault) => ['Problem', formatFault(fault)] as const),
     ['Version', report.version],
     ['Node', `${node.name} (${node.uid ?? 'uid not known yet'})`],
     ['Underlay', `${node.address} port ${node.port}, VTEP MAC ${node.vtepMac ?? 'not known yet'}`],
@@ -132,10 +133,10 @@ interface Part {
 }
 
 function peersPart(report: NodeReport, { screen, rows }: Part): string {
-  const { peers, network } = report;
+  const { peers } = report;
   if (peers.length === 0) return '';
   const sorted = sortedByUrgency(report);
-  const urgent = sorted.filter((peer) => urgencyOf(peer, network.mtu) !== 'well').length;
+  const urgent = peers.length - byUrgency(report).well.length;
   const fewest = Math.min(MOST_PEERS, Math.max(urgent, FEWEST_PEERS));
   const shown = sorted.slice(0, Math.min(MOST_PEERS, Math.max(fewest, rows)));
   const render = (columns: readonly Column[]): string =>

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-import { SETTING_TABLE } from '../../agent/settings.ts';
+import { SETTING_TABLE } from '../../agent/setting-table.ts';
 import { TROUBLES } from '../../agent/control/trouble.ts';
 import { EVENTS } from '../../agent/telemetry/event-names.ts';
 import { REFUSAL_REASONS } from '../../proto/drop-reason.ts';

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { it } from 'node:test';
 
-import { SETTING_TABLE, parseSettings } from '../../agent/settings.ts';
+import { SETTING_TABLE } from '../../agent/setting-table.ts';
+import { parseSettings } from '../../agent/settings.ts';
 import { API_GROUP, API_VERSION } from '../../proto/api-kinds.ts';
 import { CUSTOM_KINDS } from '../../proto/api-schema.ts';
 import { decodeNetworkConfig } from '../../proto/cni.ts';

@@ -3,60 +3,15 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import { blocksByNode, ipamFacts, ipamReport, peerStatuses } from '../../agent/control/status/node-facts.ts';
-import { type ClusterView, createClusterView } from '../../agent/control/cluster/cluster-view.ts';
-import type { AddressBlock, Peer } from '../../proto/api-kinds.ts';
-import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
+import type { ClusterView } from '../../agent/control/cluster/cluster-view.ts';
+import { parseIpv4 } from '../../proto/address-text.ts';
+import { BLOCKS_EACH, RANGE, largeView } from '../support/large-view.ts';
 
 const PEERS = 1000;
-const BLOCKS_EACH = 4;
 const WALL_MS = Date.parse('2026-11-21T12:00:00Z');
-const range = parseCidr('10.32.0.0/12');
-
-/** A view of so many nodes with four blocks each. */
-function viewOf(peers: number): ClusterView {
-  const keeper = createClusterView({
-    nodeName: 'node-0',
-    range,
-    blockPrefixLength: 26,
-    clock: { now: () => 0, setTimer: () => () => undefined },
-    defer: (run) => run(),
-    onChange: () => undefined,
-  });
-  const kinds = { apiVersion: 'weft.dev/v1alpha1' } as const;
-  const peerOf = (index: number): Peer => ({
-    ...kinds,
-    kind: 'Peer',
-    metadata: { name: `node-${index}`, uid: `p${index}`, creationTimestamp: '2026-11-21T11:00:00Z' },
-    spec: {
-      nodeUid: `n${index}`,
-      addresses: [`192.168.${index >> 8}.${index & 0xff}`],
-      port: 6784,
-      vtepMac: `0e:00:00:00:${(index >> 8).toString(16).padStart(2, '0')}:${(index & 0xff).toString(16).padStart(2, '0')}`,
-      features: ['probe'],
-      version: '0.1.0',
-    },
-  });
-  const blockOf = (index: number): AddressBlock => {
-    const cidr = `10.${32 + (index >> 10)}.${(index >> 2) & 0xff}.${(index & 3) * 64}/26`;
-    return {
-      ...kinds,
-      kind: 'AddressBlock',
-      metadata: { name: cidr.replace('/', '-'), uid: `b${index}`, creationTimestamp: '2026-11-21T11:00:00Z' },
-      spec: { cidr, node: `node-${Math.floor(index / BLOCKS_EACH)}`, nodeUid: 'n' },
-    };
-  };
-  const list = <T>(count: number, make: (index: number) => T): T[] =>
-    Array.from({ length: count }, (_, index) => make(index));
-  keeper.peers.synced(new Map(list(peers, peerOf).map((peer) => [peer.metadata.name, peer])), '1');
-  keeper.blocks.synced(
-    new Map(list(peers * BLOCKS_EACH, blockOf).map((block) => [block.metadata.name, block])),
-    '1',
-  );
-  return keeper.current();
-}
 
 const source = {
-  settings: { range, blockPrefixLength: 26, blockQuarantineMs: 600_000 },
+  settings: { range: RANGE, blockPrefixLength: 26, blockQuarantineMs: 600_000 },
   pool: {
     usage: () => ({ blocks: 4, total: 255, used: 2, free: 253 }),
     list: () => [
@@ -91,7 +46,7 @@ const source = {
 
 describe('ipamReport and ipamFacts', () => {
   const view: ClusterView = {
-    ...viewOf(2),
+    ...largeView(2),
     freedBlocks: new Map([
       ['10.40.0.0-26', 900_000],
       ['10.40.0.64-26', 100_000],
@@ -136,7 +91,7 @@ describe('peerStatuses', () => {
         return super.values();
       }
     }
-    const whole = viewOf(PEERS);
+    const whole = largeView(PEERS);
     const view = { ...whole, held: new Counted(whole.held as Map<string, never>) }; // as: the values are not looked into
     const connections = [...view.reachable].map(([name, { slot }]) => ({
       name,

@@ -3,7 +3,8 @@ import { test } from 'node:test';
 
 import { formatCidr } from '../../proto/address.ts';
 import { OperationError } from '../../agent/operation-error.ts';
-import { SETTING_TABLE, defaultWorkers, parseSettings } from '../../agent/settings.ts';
+import { SETTING_TABLE } from '../../agent/setting-table.ts';
+import { defaultWorkers, parseSettings } from '../../agent/settings.ts';
 
 const refusal = (environment: Record<string, string>): string => {
   try {

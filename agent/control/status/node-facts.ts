@@ -3,7 +3,8 @@
 import { blockCount, formatCidr, formatIpv4, formatMac } from '../../../proto/address.ts';
 import type { IpamFacts, IpamReport, PeerStatus } from '../../../proto/node-report.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
-import { SETTING_TABLE, type Settings } from '../../settings.ts';
+import { SETTING_TABLE } from '../../setting-table.ts';
+import type { Settings } from '../../settings.ts';
 import { type Connection, type StatsSnapshot, peerRow } from '../../telemetry/stats-reader.ts';
 import type { ClusterLink } from '../cluster/cluster-link.ts';
 import type { ClusterView } from '../cluster/cluster-view.ts';

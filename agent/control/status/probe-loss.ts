@@ -30,8 +30,8 @@ interface Window {
 }
 
 const HALF_MS = 30_000;
-/** Fewer probes say nothing. */
-const FEWEST = 5;
+/** Of fewer probes one that is late would be a share worth telling. */
+const FEWEST = 20;
 
 export function createProbeLoss(): ProbeLoss {
   let windows = new Map<string, Window>();

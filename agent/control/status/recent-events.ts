@@ -53,11 +53,11 @@ export function createRecentEvents(clockMs: () => number): RecentEvents {
   };
 }
 
+/** Of the errno names' kind; CNI's codes are numbers. */
+const NAME = /^(?!UNKNOWN$)[A-Z]/;
+
 function textOf(message: string, fields: LogFields = {}): string {
-  const code = fields['code'];
-  const text =
-    code === undefined || code === 'UNKNOWN' || message.includes(String(code))
-      ? message
-      : `${message} (${code})`;
+  const code = String(fields['code'] ?? '');
+  const text = !NAME.test(code) || message.includes(code) ? message : `${message} (${code})`;
   return text.length <= LONGEST ? text : `${text.slice(0, LONGEST)}…`;
 }

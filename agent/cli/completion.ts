@@ -1,0 +1,131 @@
+// Scripts that let a shell complete the words of `weft`, made of the table of commands. Pure.
+import type { Command, Flag } from './command.ts';
+
+export const SHELLS = ['bash', 'zsh', 'fish'] as const;
+export type Shell = (typeof SHELLS)[number];
+
+export function completionScript(shell: Shell, commands: readonly Command[]): string {
+  switch (shell) {
+    case 'bash':
+      return bashScript(commands);
+    case 'zsh':
+      return zshScript(commands);
+    case 'fish':
+      return fishScript(commands);
+    default:
+      return shell satisfies never;
+  }
+}
+
+const HELP: Flag = { type: 'boolean', short: 'h', meaning: 'what it does' };
+
+const flagsOf = ({ flags }: Command): readonly (readonly [string, Flag])[] =>
+  Object.entries({ ...flags, help: HELP });
+
+const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
+
+function bashScript(commands: readonly Command[]): string {
+  const names = commands.map(({ name }) => name).join(' ');
+  const cases = commands.map((command) => {
+    const flags = flagsOf(command);
+    const values = flags.flatMap(([name, { short, words, implied }]) =>
+      words === undefined && implied === undefined
+        ? []
+        : [
+            `        ${short === undefined || implied !== undefined ? '' : `-${short}|`}--${name}) ${implied === undefined ? '' : '[ -n "$given" ] && '}{ words=${quoted((words ?? []).join(' '))}; is_value=1; } ;;\n`,
+          ],
+    );
+    return `    ${command.name})
+      case $prev in
+${values.join('')}        *) ;;
+      esac
+      [ -n "$is_value" ] || case $cur in
+        -*) words=${quoted(flags.map(([name]) => `--${name}`).join(' '))} ;;
+        *) words=${quoted((command.words ?? []).join(' '))} ;;
+      esac ;;
+`;
+  });
+  return `# Completion of weft for bash: source <(weft completion bash)
+_weft() {
+  local cur=\${COMP_WORDS[COMP_CWORD]} prev=\${COMP_WORDS[COMP_CWORD - 1]} command='' words='' given='' is_value='' at
+  # bash takes "--flag=value" for three words.
+  if [ "$cur" = '=' ]; then cur='' given=1
+  elif [ "$prev" = '=' ]; then prev=\${COMP_WORDS[COMP_CWORD - 2]} given=1; fi
+  for ((at = 1; at < COMP_CWORD; at++)); do
+    case \${COMP_WORDS[at]} in -* | =) ;; *) command=\${COMP_WORDS[at]}; break ;; esac
+  done
+  case $command in
+    '') words=${quoted(`${names} help --help --version`)} ;;
+    help) words=${quoted(names)} ;;
+${cases.join('')}  esac
+  COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}
+complete -F _weft weft
+`;
+}
+
+function zshScript(commands: readonly Command[]): string {
+  const bracketed = (text: string): string => text.replaceAll(/[[\]:]/g, '\\$&');
+  const specOf = ([name, { type, short, meaning = '', value, words, implied }]: readonly [
+    string,
+    Flag,
+  ]): string => {
+    const action =
+      type === 'boolean' ? '' : `:${value ?? name}:${words === undefined ? '' : `(${words.join(' ')})`}`;
+    const told = `[${bracketed(meaning)}]${implied === undefined ? action : action.replace(':', '::')}`;
+    const long = `--${name}${type === 'boolean' ? '' : implied === undefined ? '=' : '=-'}`;
+    const forms = short === undefined ? [long] : [`-${short}`, long];
+    return forms
+      .map((form) =>
+        quoted(
+          form === `-${short}` && implied !== undefined ? `${form}[${bracketed(meaning)}]` : form + told,
+        ),
+      )
+      .join(' ');
+  };
+  const cases = commands.map((command) => {
+    const words = command.words === undefined ? [] : [quoted(`*:argument:(${command.words.join(' ')})`)];
+    return `    ${command.name}) _arguments ${[...flagsOf(command).map(specOf), ...words].join(' ')} ;;\n`;
+  });
+  const described = commands.map(({ name, summary }) => `    ${quoted(`${name}:${summary}`)}\n`);
+  return `#compdef weft
+# Completion of weft for zsh: source <(weft completion zsh)
+_weft() {
+  local -a commands=(
+${described.join('')}  )
+  if (( CURRENT == 2 )); then
+    _describe command commands
+    return
+  fi
+  local command=$words[2]
+  shift words
+  (( CURRENT-- ))
+  case $command in
+    help) _describe command commands ;;
+${cases.join('')}  esac
+}
+compdef _weft weft
+`;
+}
+
+function fishScript(commands: readonly Command[]): string {
+  const lines = commands.flatMap((command) => {
+    const seen = `-n ${quoted(`__fish_seen_subcommand_from ${command.name}`)}`;
+    const words =
+      command.words === undefined ? [] : [`complete -c weft ${seen} -a ${quoted(command.words.join(' '))}`];
+    return [
+      `complete -c weft -n __fish_use_subcommand -a ${command.name} -d ${quoted(command.summary)}`,
+      ...words,
+      ...flagsOf(command).map(([name, { type, short, meaning, words: values, implied }]) =>
+        [
+          `complete -c weft ${seen} -l ${name}`,
+          ...(short === undefined ? [] : [`-s ${short}`]),
+          ...(type === 'boolean' || implied !== undefined ? [] : ['-x']),
+          ...(values === undefined ? [] : [`-a ${quoted(values.join(' '))}`]),
+          ...(meaning === undefined ? [] : [`-d ${quoted(meaning)}`]),
+        ].join(' '),
+      ),
+    ];
+  });
+  return `# Completion of weft for fish: weft completion fish | source\ncomplete -c weft -f\n${lines.join('\n')}\n`;
+}
