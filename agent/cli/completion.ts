@@ -28,29 +28,25 @@ function bashScript(commands: readonly Command[]): string {
   const names = commands.map(({ name }) => name).join(' ');
   const cases = commands.map((command) => {
     const flags = flagsOf(command);
-    const values = flags.flatMap(([name, { short, words, implied }]) =>
-      words === undefined && implied === undefined
-        ? []
-        : [
-            `        ${short === undefined || implied !== undefined ? '' : `-${short}|`}--${name}) ${implied === undefined ? '' : '[ -n "$given" ] && '}{ words=${quoted((words ?? []).join(' '))}; is_value=1; } ;;\n`,
-          ],
-    );
-    return `    ${command.name})
-      case $prev in
-${values.join('')}        *) ;;
-      esac
-      [ -n "$is_value" ] || case $cur in
-        -*) words=${quoted(flags.map(([name]) => `--${name}`).join(' '))} ;;
-        *) words=${quoted((command.words ?? []).join(' '))} ;;
-      esac ;;
+    const values = flags
+      .filter(([, { type }]) => type === 'string')
+      .map(
+        ([name, flag]) =>
+          `      ${bashPattern(name, flag)}) words=${quoted((flag.words ?? []).join(' '))} ;;\n`,
+      );
+    const all = quoted(flags.map(([name]) => `--${name}`).join(' '));
+    return `    ${command.name}) case $prev:$given:$cur in
+${values.join('')}      *:*:-*) words=${all} ;;
+      *) words=${quoted((command.words ?? []).join(' '))} ;;
+    esac ;;
 `;
   });
   return `# Completion of weft for bash: source <(weft completion bash)
 _weft() {
-  local cur=\${COMP_WORDS[COMP_CWORD]} prev=\${COMP_WORDS[COMP_CWORD - 1]} command='' words='' given='' is_value='' at
+  local cur=\${COMP_WORDS[COMP_CWORD]} prev=\${COMP_WORDS[COMP_CWORD - 1]} given='' command='' words='' at
   # bash takes "--flag=value" for three words.
-  if [ "$cur" = '=' ]; then cur='' given=1
-  elif [ "$prev" = '=' ]; then prev=\${COMP_WORDS[COMP_CWORD - 2]} given=1; fi
+  if [ "$cur" = '=' ]; then cur='' given='='
+  elif [ "$prev" = '=' ]; then prev=\${COMP_WORDS[COMP_CWORD - 2]} given='='; fi
   for ((at = 1; at < COMP_CWORD; at++)); do
     case \${COMP_WORDS[at]} in -* | =) ;; *) command=\${COMP_WORDS[at]}; break ;; esac
   done
@@ -62,6 +58,12 @@ ${cases.join('')}  esac
 }
 complete -F _weft weft
 `;
+}
+
+/** Where the value of a flag stands: after it, but for one with an implied value, which takes another only behind "=". */
+function bashPattern(name: string, { short, implied }: Flag): string {
+  if (implied !== undefined) return `--${name}:=:*`;
+  return `${short === undefined ? '' : `-${short}:*:* | `}--${name}:*:*`;
 }
 
 function zshScript(commands: readonly Command[]): string {

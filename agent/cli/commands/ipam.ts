@@ -37,7 +37,7 @@ Examples:
       return 0;
     }
     const address = parseAddress(query);
-    if (address === undefined && !NAME.test(query)) {
+    if (address === undefined && (NUMBERS.test(query) || !NAME.test(query))) {
       throw wrongUse(
         `Cannot look up "${query}": give an IPv4 address (10.32.0.7), a pod (namespace/name) or the id of a container`,
       );
@@ -60,5 +60,7 @@ Examples:
   },
 };
 
+/** Meant for an address. */
+const NUMBERS = /^\d+(?:\.\d+){2,}/;
 /** Of pods and their namespaces, and of containers. */
 const NAME = /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?(\/[a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/;

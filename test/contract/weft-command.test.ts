@@ -1,0 +1,355 @@
+// The `weft` command against a real status server on loopback: what it writes, and its exit codes.
+import assert from 'node:assert/strict';
+import { createServer } from 'node:net';
+import { after, before, describe, it } from 'node:test';
+
+import { COMMANDS } from '../../agent/cli/commands.ts';
+import { createStatusCommand } from '../../agent/cli/commands/status.ts';
+import type { Timing } from '../../agent/cli/watching.ts';
+import { weft } from '../../agent/cli/weft.ts';
+import {
+  type StatusServer,
+  openRefusedStatusServer,
+  openStatusServer,
+} from '../../agent/control/status/status-server.ts';
+import { OperationError } from '../../agent/operation-error.ts';
+import { VERSION } from '../../agent/version.ts';
+import type { NodeReport } from '../../proto/node-report.ts';
+import { ipamReport, nodeReport } from '../support/node-report.ts';
+
+const host = '127.0.0.1';
+const wellReport: NodeReport = {
+  ...nodeReport,
+  peers: nodeReport.peers.slice(1, 2),
+  problems: [],
+  recent: [],
+};
+
+let facts: NodeReport = nodeReport;
+let server: StatusServer;
+let env: Readonly<Record<string, string>>;
+
+before(async () => {
+  server = await openStatusServer({
+    source: {
+      facts: () => facts,
+      ipam: () => ipamReport,
+      metrics: async () => ({ contentType: 'text/plain', text: 'weave_max_ips 1\n' }),
+    },
+    status: { host, port: 0 },
+    metrics: { host, port: 0 },
+    failed: (path, error) => assert.fail(`${path}: ${String(error)}`),
+  });
+  env = {
+    WEAVE_HTTP_ADDR: `${host}:${server.statusPort}`,
+    WEAVE_METRICS_ADDR: `0.0.0.0:${server.metricsPort}`,
+    PATH: process.env['PATH'] ?? '',
+  };
+});
+after(() => server.close());
+
+interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function run(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = env,
+): Promise<Ran> {
+  let [out, err] = ['', ''];
+  const code = await weft(args, {
+    env: environment,
+    stdout: { write: (text) => void (out += String(text)), isTerminal: false },
+    stderr: { write: (text) => void (err += String(text)), isTerminal: false },
+    signal: new AbortController().signal,
+  });
+  return { code, out, err };
+}
+
+const page = async (path: string): Promise<string> =>
+  (await fetch(`http://${env['WEAVE_HTTP_ADDR']}${path}`)).text();
+
+describe('weft status', () => {
+  it('is the page /status; exit code 1 of a node that is not well, 0 of one that is', async () => {
+    facts = nodeReport;
+    assert.deepEqual(await run(['status']), { code: 1, out: await page('/status'), err: '' });
+    facts = wellReport;
+    assert.deepEqual(await run(['status']), { code: 0, out: await page('/status'), err: '' });
+    facts = { ...wellReport, notReady: ['no address block yet'] }; // the page is a 503 then
+    assert.deepEqual(await run(['status']), { code: 1, out: await page('/status'), err: '' });
+    facts = nodeReport;
+  });
+  for (const part of ['peers', 'connections', 'ipam', 'attachments']) {
+    it(`${part}: the page, and the same as JSON and YAML`, async () => {
+      assert.deepEqual(await run(['status', part]), { code: 0, out: await page(`/status/${part}`), err: '' });
+      const headless = (await run(['status', part, '--no-headers'])).out;
+      assert.doesNotMatch(headless, /NAME|ADDRESS  |BLOCK  /);
+      const { code, out } = await run(['status', '-o', 'json', part]);
+      assert.equal(code, 0);
+      const value: unknown = JSON.parse(out);
+      const report = JSON.parse(JSON.stringify(nodeReport)) as NodeReport; // as: as it was
+      const whole = {
+        peers: report.peers,
+        connections: report.peers,
+        ipam: report.ipam,
+        attachments: report.ipam.allocations,
+      }[part];
+      const sorted = (list: unknown): unknown =>
+        Array.isArray(list) ? list.map((each) => JSON.stringify(each)).toSorted() : list;
+      assert.deepEqual(sorted(value), sorted(whole));
+      assert.match((await run(['status', part, '-o', 'yaml'])).out, /^(?:- )?\w+: /);
+    });
+  }
+  it('the whole report, with its own keys', async () => {
+    assert.deepEqual(
+      JSON.parse((await run(['status', '-o', 'json'])).out),
+      JSON.parse(JSON.stringify(nodeReport)),
+    );
+  });
+});
+
+describe('weft status --watch', () => {
+  /** Ends after so many looks. */
+  async function watched(
+    looks: number,
+    terminal: { rows: number; columns: number } | undefined,
+  ): Promise<Ran> {
+    const ended = new AbortController();
+    const pauses: number[] = [];
+    const timing: Timing = {
+      now: () => new Date(Date.UTC(2026, 10, 21, 12, 0, pauses.length)),
+      pause: async (milliseconds) => {
+        if (pauses.push(milliseconds) === looks) ended.abort();
+      },
+    };
+    let out = '';
+    const code = await createStatusCommand(timing).run({
+      positionals: ['connections'],
+      flags: { watch: '5' },
+      env,
+      signal: ended.signal,
+      stdout: {
+        write: (text) => void (out += String(text)),
+        isTerminal: terminal !== undefined,
+        ...terminal,
+      },
+      stderr: { write: () => undefined, isTerminal: false },
+    });
+    assert.deepEqual(pauses, Array(looks).fill(5000));
+    return { code, out, err: '' };
+  }
+  it('appends, each after a line with the time', async () => {
+    const text = await page('/status/connections');
+    assert.deepEqual(await watched(2, undefined), {
+      code: 0,
+      out: `--- 2026-11-21T12:00:00.000Z\n${text}--- 2026-11-21T12:00:01.000Z\n${text}`,
+      err: '',
+    });
+  });
+  it('redraws in place on a terminal, and no more than fits', async () => {
+    const lines = (await page('/status/connections')).trimEnd().split('\n');
+    const screen = `${lines.map((line) => `${line}\u001B[K\n`).join('')}\u001B[J`;
+    assert.equal(
+      (await watched(2, { rows: 24, columns: 80 })).out,
+      `\u001B[2J\u001B[H${screen}\u001B[H${screen}`,
+    );
+    const { out } = await watched(1, { rows: 3, columns: 80 });
+    assert.equal(out.split('\n').length, 3);
+    assert.match(out, /… 2 more lines\u001B\[K\u001B\[J$/);
+  });
+  it('goes on while no agent answers', async () => {
+    const before_ = env;
+    env = { WEAVE_HTTP_ADDR: `${host}:1` };
+    try {
+      const { code, out } = await watched(2, undefined);
+      assert.equal(code, 1);
+      assert.equal(out.match(/^No agent answers at 127\.0\.0\.1:1 \(ECONNREFUSED\)/gm)?.length, 2);
+    } finally {
+      env = before_;
+    }
+  });
+  for (const seconds of ['0', 'x', '-1', '1e9', '']) {
+    it(`refuses --watch=${seconds}`, async () => {
+      const { code, err } = await run(['status', `--watch=${seconds}`]);
+      assert.deepEqual(
+        [code, err],
+        [2, `Cannot read "--watch=${seconds}": give seconds from 0.1 to 86400\n`],
+      );
+    });
+  }
+});
+
+describe('weft ipam', () => {
+  it('tells of one address, a pod, a container', async () => {
+    for (const query of ['10.40.0.2', 'default/web', 'web', '0123456789abc']) {
+      const { code, out } = await run(['ipam', query]);
+      assert.equal(code, 0);
+      assert.match(out, /^ +Address: 10\.40\.0\.2\n +State: used for 3h02m\n +Pod: default\/web\n/);
+    }
+    const [first] = JSON.parse((await run(['ipam', '10.44.0.7', '-o', 'json'])).out) as { state: string }[]; // as: AddressFacts
+    assert.equal(first?.state, 'other_node');
+    assert.equal((await run(['ipam'])).out, await page('/status/ipam'));
+  });
+  it('says where to look for a pod that is not here', async () => {
+    const { code, out, err } = await run(['ipam', 'default/none']);
+    assert.deepEqual([code, out], [1, '']);
+    assert.match(
+      err,
+      /^No pod or container of node "node-a" is called "default\/none": "weft status attachments" lists/,
+    );
+  });
+  for (const query of ['10.40.0.256', '10.40.0.0/26', '1.2.3', 'a b', 'Web', 'fd00::1']) {
+    it(`refuses "${query}"`, async () => {
+      const { code, err } = await run(['ipam', query]);
+      assert.equal(code, 2);
+      assert.ok(err.startsWith(`Cannot look up "${query}": give an IPv4 address (10.32.0.7), a pod`), err);
+    });
+  }
+});
+
+describe('weft report', () => {
+  it('has every part of the agent', async () => {
+    const { code, out } = await run(['report']);
+    assert.equal(code, 0);
+    const report = JSON.parse(out) as Record<string, unknown>; // as: it is parsed text
+    assert.deepEqual(report['report'], JSON.parse(JSON.stringify(nodeReport)));
+    assert.deepEqual(report['ipam'], JSON.parse(JSON.stringify(ipamReport)));
+    assert.equal(report['metrics'], 'weave_max_ips 1\n');
+    assert.equal(report['version'], VERSION);
+  });
+  it('is written without an agent too, and says so by its exit code', async () => {
+    const { code, out } = await run(['report'], {
+      WEAVE_HTTP_ADDR: `${host}:1`,
+      WEAVE_METRICS_ADDR: `${host}:1`,
+    });
+    assert.equal(code, 1);
+    const { missing } = JSON.parse(out) as { missing: Record<string, string> }; // as: of this release
+    for (const part of ['report', 'ipam', 'metrics'])
+      assert.match(missing[part] ?? '', /^No agent answers at/);
+  });
+});
+
+describe('an agent that cannot start', () => {
+  it('says why', async () => {
+    const { port, close } = await freePort();
+    await close();
+    const refused = await openRefusedStatusServer(
+      { version: '0.1.0', nodeName: 'node-a', reason: () => 'Cannot use WEFT_PORT="x": write a number' },
+      { host, port, failed: () => undefined },
+    );
+    try {
+      const there = { WEAVE_HTTP_ADDR: `${host}:${port}` };
+      const { code, out } = await run(['status'], there);
+      assert.equal(code, 1);
+      assert.match(
+        out,
+        /^node-a is not well: the agent cannot start\n(?:.*\n)* +Ready: no: Cannot use WEFT_PORT="x"/,
+      );
+      for (const args of [
+        ['status', 'peers'],
+        ['ipam', '10.32.0.7'],
+      ]) {
+        assert.deepEqual(await run(args, there), {
+          code: 1,
+          out: '',
+          err: 'The agent of this node cannot start: Cannot use WEFT_PORT="x": write a number\n',
+        });
+      }
+    } finally {
+      await refused.close();
+    }
+  });
+});
+
+describe('what answers is no agent', () => {
+  for (const [what, answer] of [
+    ['another program', 'HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n<html>'],
+    [
+      'a report that is cut off',
+      'HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{"version":"0.1.0","peers":[]}',
+    ],
+    ['an error', 'HTTP/1.1 500 Internal Server Error\r\n\r\n{"version":"0.1.0"}'],
+    ['no HTTP', 'SSH-2.0-OpenSSH_9.2\r\n'],
+    ['nothing', ''],
+  ] as const) {
+    it(what, async () => {
+      const { port, close } = await freePort(answer);
+      const { code, out, err } = await run(['status'], { WEAVE_HTTP_ADDR: `${host}:${port}` });
+      await close();
+      assert.deepEqual([code, out], [1, '']);
+      assert.match(err, /agent.* look at "kubectl -n weft get pods -o wide".*WEAVE_HTTP_ADDR\n$/);
+    });
+  }
+});
+
+describe('weft', () => {
+  it('names its commands as it loads them; each explains itself', async () => {
+    const { code, out } = await run(['--help']);
+    assert.equal(code, 0);
+    for (const { name, load } of COMMANDS) {
+      const command = await load();
+      assert.equal(command.name, name);
+      assert.ok(out.includes(`  ${name} `), name);
+      const help = await run([name, '--help']);
+      assert.equal(help.code, 0);
+      assert.ok(help.out.startsWith(`Usage: weft ${name}`), help.out);
+      assert.ok(command.help.length > 50, name);
+      assert.deepEqual(await run(['help', name]), help);
+      for (const line of help.out.split('\n')) assert.ok(line.length <= 130, line);
+    }
+  });
+  it('version: of both', async () => {
+    assert.equal((await run(['version'])).out, `weft ${VERSION}\nagent 0.1.0\n`);
+    assert.deepEqual(JSON.parse((await run(['--version', '-o', 'json'])).out), {
+      weft: VERSION,
+      agent: '0.1.0',
+    });
+    assert.equal((await run(['version'], { WEAVE_HTTP_ADDR: `${host}:1` })).code, 0);
+  });
+  for (const [args, words] of [
+    [
+      ['stauts'],
+      'Cannot run "stauts": there is no such command; did you mean "status"? "weft --help" lists them',
+    ],
+    [['frobnicate'], 'Cannot run "frobnicate": there is no such command; "weft --help" lists them'],
+    [
+      ['status', 'peer'],
+      'Cannot tell "peer": did you mean "peers"? there is: peers, connections, ipam, attachments',
+    ],
+    [['status', 'constructor'], 'Cannot tell "constructor": there is: peers, connections, ipam, attachments'],
+    [['status', 'peers', 'ipam'], 'Cannot read "ipam": one part can be told at a time'],
+    [['status', '--wtach'], 'Cannot read "--wtach": "weft status" has no such flag; did you mean "--watch"?'],
+    [['ipam', '10.32.0.1', '10.32.0.2'], 'Cannot read "10.32.0.2": one address or pod at a time'],
+    [['report', 'x'], 'Cannot read "x": it takes no argument'],
+    [['completion', 'tcsh'], 'Cannot write a completion for "tcsh": name one of bash, zsh, fish'],
+  ] as const) {
+    it(`refuses ${args.join(' ')}`, async () => {
+      const { code, out, err } = await run(args);
+      assert.deepEqual([code, out], [2, '']);
+      assert.ok(err.startsWith(words), err);
+    });
+  }
+  it('without a command: what there is, on standard error', async () => {
+    const { code, out, err } = await run([]);
+    assert.deepEqual([code, out], [2, '']);
+    assert.match(err, /^Usage: weft COMMAND/);
+  });
+});
+
+/** A listener that gives every caller the answer and closes. */
+async function freePort(answer = ''): Promise<{ port: number; close: () => Promise<void> }> {
+  const listener = createServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.once('data', () => socket.end(answer));
+  });
+  await new Promise<void>((resolve) => listener.listen(0, host, resolve));
+  const address = listener.address();
+  if (typeof address !== 'object' || address === null)
+    throw new OperationError('no port', { code: 'UNKNOWN' });
+  return {
+    port: address.port,
+    close: () => new Promise((resolve) => listener.close(() => resolve())),
+  };
+}
