@@ -52,6 +52,8 @@ ARG VERSION
 RUN set -eu; . /target; \
     node agent/dataplane/assemble.ts; \
     node manifests/image/build-tree.ts /product/opt/weft "$VERSION"; \
+    mkdir -p /product/usr/local/bin; \
+    ln -s /opt/weft/agent/cli/weft.js /product/usr/local/bin/weft; \
     for module in $(find /product -name '*.node'); do \
       for name in $("$gnu-readelf" -d "$module" | sed -n 's/.*(NEEDED).*\[\(.*\)\]$/\1/p'); do \
         [ -n "$(find /runtime/lib* -name "$name")" ] || { echo "Cannot find $name, which $module needs" >&2; exit 1; }; \

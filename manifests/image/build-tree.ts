@@ -3,7 +3,7 @@
 // The agent reports package.json's version, so that is where another VERSION goes.
 // Types are stripped here, once: a process that loads .ts starts slower and keeps 30 MB for the stripper. Columns and lines stay as they
 // are in the sources, so stack traces name them. Of the packages goes along what a program loads: no types, maps, sources, other libc.
-import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
 import { dirname, join, relative } from 'node:path';
 
@@ -15,6 +15,10 @@ const DATA = /\.wasm$/;
 /** The runtime itself is placed elsewhere; the others serve the lab alone, or nothing that is executed here. */
 const PACKAGES_LEFT_OUT = /^(?:node-linux-|dgram-as-promised$)/;
 const LOADED = /\.(?:js|cjs|mjs|json|node|wasm)$|^(?:LICEN[CS]E|NOTICE)/i;
+
+/** Executed by its name, /usr/local/bin/weft; the image has no env(1) to find Node with. */
+const EXECUTABLES = new Set(['agent/cli/weft.ts']);
+const SHEBANG = '#!/usr/local/bin/node';
 
 /** A string that is nothing but the path of a source: an import, or a program that is started. */
 const SOURCE_PATH = /(['"])([\w./-]+)\.ts\1/g;
@@ -34,10 +38,10 @@ function copySources(folder: string, version: string | undefined): void {
       if (LEFT_OUT.test(path)) continue;
       if (DATA.test(path)) cpSync(join(CHECKOUT, path), join(folder, path));
       if (!path.endsWith('.ts')) continue;
-      place(
-        join(folder, path.replace(/\.ts$/, '.js')),
-        toJavaScript(readFileSync(join(CHECKOUT, path), 'utf8')),
-      );
+      const script = toJavaScript(readFileSync(join(CHECKOUT, path), 'utf8'));
+      const target = join(folder, path.replace(/\.ts$/, '.js'));
+      place(target, EXECUTABLES.has(path) ? script.replace(/^#!.*$/m, SHEBANG) : script);
+      if (EXECUTABLES.has(path)) chmodSync(target, 0o755);
     }
   }
   const installer = readFileSync(join(import.meta.dirname, 'install-shim.ts'), 'utf8');

@@ -1,5 +1,6 @@
 // `npm run demo`: a cluster in one enclosure, from nothing to every pod reaching every other, through three kills, and away again.
 import process from 'node:process';
+import { fileURLToPath } from 'node:url';
 
 import { disturb, settle, type Window } from './disturbance.ts';
 import { type DemoOptions, HELP, parseDemoOptions } from './demo-options.ts';
@@ -151,6 +152,8 @@ async function demonstrate(lab: Lab, view: View, options: DemoOptions): Promise<
 const nodeLines = (nodes: DemoReport['nodes']): readonly string[] =>
   nodes.map(({ name, address, blocks }) => `  ${name}  ${address.padEnd(14)} blocks ${blocks.join(', ')}`);
 
+const WEFT = fileURLToPath(new URL('../../agent/cli/weft.ts', import.meta.url));
+
 /** The enclosure has no name outside, so the commands enter it through this program's child. */
 function lookAroundLines(lab: Lab): readonly string[] {
   const outside = enclosingPid();
@@ -163,7 +166,7 @@ function lookAroundLines(lab: Lab): readonly string[] {
     'the cluster:',
     `  lab kubectl --kubeconfig ${LAB_DIRECTORY}/kubeconfig get nodes,peers,addressblocks -o wide`,
     `on ${first?.name ?? 'a node'}:`,
-    `  ${inNode} curl -s http://127.0.0.1:6784/status`,
+    `  ${inNode} ${process.execPath} ${WEFT} status --watch`,
     `  ${inNode} curl -s http://${first?.address ?? ''}:6782/metrics`,
     `  ${inNode} tcpdump -ni eth0 -T vxlan udp port 6784`,
     `in pod ${pod?.name ?? ''}:`,

@@ -11,6 +11,7 @@ import {
   readdirSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -107,6 +108,20 @@ describe('the tree of the image', () => {
     });
     assert.equal(status, 1, stderr);
     assert.match(stdout + stderr, /"code":"SETTING_INVALID".*HOSTNAME/);
+  });
+
+  it('has the command weft: an executable script for the image’s Node, in PATH', () => {
+    const script = join(tree, 'agent/cli/weft.js');
+    const [first] = readFileSync(script, 'utf8').split('\n');
+    const node = /^ENTRYPOINT \["([^"]+)"/m.exec(dockerfile)?.[1];
+    assert.equal(first, `#!${node}`);
+    assert.equal(statSync(script).mode & 0o777, 0o755);
+    assert.ok(dockerfile.includes(`ln -s ${IMAGE_ROOT}/agent/cli/weft.js /product/usr/local/bin/weft;`));
+    assert.match(dockerfile, /^ENV PATH=(?:.*:)?\/usr\/local\/bin(?::|$)/m);
+    const link = join(scratch, 'weft'); // Node follows it to the tree, as it does in the image
+    symlinkSync(script, link);
+    const { status, said } = run(link, 'version');
+    assert.deepEqual([status, said.split('\n')[0]], [0, `weft ${version}`]);
   });
 
   it('has no package that serves development or the lab, and one libc', () => {
