@@ -1,6 +1,6 @@
 // The calls that control makes, typed. Everything that comes back is decoded; what is refused is an error INVALID of the call.
 // Throws OperationError with a code of ApiErrorCode.
-import { randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 
 import {
   ADDRESS_BLOCKS,
@@ -10,7 +10,7 @@ import {
   type Peer,
 } from '../../proto/api-kinds.ts';
 import type { Decoded } from '../../proto/decoded.ts';
-import { OperationError } from '../operation-error.ts';
+import { OperationError, codeOf } from '../operation-error.ts';
 import { isRecord } from './api-status.ts';
 import type { HttpClient, JsonRequest } from './http.ts';
 
@@ -50,6 +50,7 @@ export interface ClusterApi {
   replaceBlock(block: AddressBlock): Promise<AddressBlock>;
   /** CONFLICT when it is not the object that was meant; NOT_FOUND when it is gone. */
   deleteBlock(name: string, precondition: DeletePrecondition): Promise<void>;
+  /** The same event again counts up the one that is there. NOT_FOUND when that one has just expired: to be tried again. */
   createEvent(event: NodeEvent): Promise<void>;
 }
 
@@ -60,6 +61,10 @@ export interface ClusterApiOptions {
   /** For the timestamps of events only. */
   readonly wallClock?: () => Date;
 }
+
+const EVENTS_PATH = '/api/v1/namespaces/default/events';
+/** What the API server takes. */
+const LONGEST_EVENT = 1024;
 
 export const resourcePath = (plural: string): string => `/apis/${API_GROUP_VERSION}/${plural}`;
 export const userAgent = (version: string): string => `weft-agent/${version}`;
@@ -166,26 +171,44 @@ export function createClusterApi(options: ClusterApiOptions): ClusterApi {
       const now = wallClock()
         .toISOString()
         .replace(/\.\d+Z$/, 'Z');
-      await http.json({
-        action: `create event "${event.reason}" about node "${event.node.name}"`,
-        method: 'POST',
-        path: '/api/v1/namespaces/default/events',
-        body: {
-          apiVersion: 'v1',
-          kind: 'Event',
-          metadata: { name: `${event.node.name}.${randomBytes(8).toString('hex')}`, namespace: 'default' },
-          involvedObject: { apiVersion: 'v1', kind: 'Node', ...event.node },
-          type: event.type,
-          reason: event.reason,
-          message: event.message.slice(0, 1024),
-          source: { component: 'weft-agent', host: event.node.name },
-          firstTimestamp: now,
-          lastTimestamp: now,
-          count: 1,
-        },
-      });
+      const name = eventName(event);
+      const about = `event "${event.reason}" about node "${event.node.name}"`;
+      try {
+        await http.json({
+          action: `create ${about}`,
+          method: 'POST',
+          path: EVENTS_PATH,
+          body: {
+            apiVersion: 'v1',
+            kind: 'Event',
+            metadata: { name, namespace: 'default' },
+            involvedObject: { apiVersion: 'v1', kind: 'Node', ...event.node },
+            type: event.type,
+            reason: event.reason,
+            message: event.message.slice(0, LONGEST_EVENT),
+            source: { component: 'weft-agent', host: event.node.name },
+            firstTimestamp: now,
+            lastTimestamp: now,
+            count: 1,
+          },
+        });
+      } catch (error) {
+        if (codeOf(error) !== 'ALREADY_EXISTS') throw error;
+        // Patched, not replaced: that takes no right to read Events. Its answer has the count.
+        const patch = async (body: Readonly<Record<string, unknown>>): Promise<unknown> =>
+          http.json({ action: `repeat ${about}`, method: 'PATCH', path: `${EVENTS_PATH}/${name}`, body });
+        const known = await patch({ lastTimestamp: now });
+        const count = isRecord(known) ? Number(known['count'] ?? 1) : 1;
+        await patch({ count: count + 1 });
+      }
     },
   };
+}
+
+/** Events that say the same of the same node have one name, so that the API server holds them as one. */
+function eventName({ node, type, reason, message }: NodeEvent): string {
+  const said = createHash('sha256').update(JSON.stringify([node.uid, type, reason, message]));
+  return `${node.name}.${said.digest('hex').slice(0, 16)}`;
 }
 
 const textsOf = (value: unknown): readonly string[] =>

@@ -12,7 +12,8 @@ import { type Clock, systemClock } from './clock.ts';
 export interface JsonRequest {
   /** Completes "Cannot …" in errors. */
   readonly action: string;
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  /** The body of a PATCH is a merge patch (RFC 7396). */
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** With the query. */
   readonly path: string;
   readonly body?: unknown;
@@ -130,7 +131,11 @@ export function createHttpClient({
         ...(authorization === undefined ? {} : { authorization }),
         ...(options.payload === undefined
           ? {}
-          : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(options.payload) }),
+          : {
+              'content-type':
+                options.method === 'PATCH' ? 'application/merge-patch+json' : 'application/json',
+              'content-length': Buffer.byteLength(options.payload),
+            }),
       },
     });
     // Not the option `signal` of node:http: its error hits the socket even after that went back to the pool, where nobody listens.

@@ -192,7 +192,7 @@ step('the rights of an agent are these, beyond what everybody has', async (clust
       own.toSorted(),
       [
         'addressblocks.weft.dev [] [] [get list watch create update delete]',
-        ...(namespace === 'default' ? ['events [] [] [create]'] : []),
+        ...(namespace === 'default' ? ['events [] [] [create patch]'] : []),
         'nodes [] [] [get]',
         'peers.weft.dev [] [] [get list watch create update]',
         'servicecidrs.networking.k8s.io [] [] [list]',

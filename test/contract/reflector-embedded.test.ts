@@ -184,14 +184,21 @@ test('ClusterApi creates, replaces, claims and gives back, and answers the code 
   });
   assert.equal(await codeFrom(api.deleteBlock('10.32.0.0-26', {})), 'NOT_FOUND');
 
-  await api.createEvent({
-    node: { name: 'node-1', uid },
-    type: 'Normal',
-    reason: 'Tried',
-    message: 'it works',
-  });
-  const events = await ask('GET', '/api/v1/events');
-  assert.match(JSON.stringify(events), /"reason":"Tried"/);
+  const event = { node: { name: 'node-1', uid }, type: 'Normal', reason: 'Tried' } as const;
+  for (const message of ['it works', 'it works', 'it works', 'it works still']) {
+    await api.createEvent({ ...event, message });
+  }
+  const { items } = (await ask('GET', '/api/v1/events')) as {
+    items: { reason: string; message: string; count: number }[]; // as: compared with what was created
+  };
+  assert.deepEqual(
+    items
+      .filter(({ reason }) => reason === 'Tried')
+      .map(({ message, count }) => `${message}: ${count}`)
+      .sort(),
+    ['it works still: 1', 'it works: 3'],
+    'the same again counts up, it is no other object',
+  );
   await removeAll();
 });
 

@@ -129,7 +129,7 @@ it('agents may do exactly this', () => {
     },
   ]);
   assert.deepEqual(named('Role/default/weft-agent-events')['rules'], [
-    { apiGroups: [''], resources: ['events'], verbs: ['create'] },
+    { apiGroups: [''], resources: ['events'], verbs: ['create', 'patch'] },
   ]);
   const granting = [...documents.keys()].filter((name) => /Role|Binding|ServiceAccount/.test(name));
   assert.deepEqual(granting.sort(), [
