@@ -115,7 +115,10 @@ async function keep(settings: SettledSettings, log: Logger): Promise<void> {
       },
       ended(hadTakenOver) {
         const what = hadTakenOver ? 'had taken over' : 'was to take over';
-        log.warn('hand_over_failed', `The agent that ${what} has ended; this one carries on`);
+        log.warn(
+          'hand_over_failed',
+          `The agent that ${what} has ended; this one carries on: look in the log of the other one for why`,
+        );
         if (!hadTakenOver) return;
         void stopping?.all.then(() => {
           reclaim(descriptors);
@@ -210,7 +213,11 @@ function putToUse(
     joinDescriptors(descriptors, first, binding);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    log.error('hand_over_failed', `${reason}; the agent before carries on`, errorFields(error));
+    log.error(
+      'hand_over_failed',
+      `${reason}; the agent before carries on, and this one is started again: report this line where it goes on`,
+      errorFields(error),
+    );
     log.flush();
     process.exit(1);
   }

@@ -7,6 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 import { OperationError } from './operation-error.ts';
 import type { Environment } from './settings.ts';
+import { contextFields } from './telemetry/field-names.ts';
 import type { Logger } from './telemetry/logger.ts';
 
 export interface KeepTryingOptions {
@@ -44,7 +45,7 @@ export async function keepTrying({ start, environment, log }: KeepTryingOptions)
 }
 
 const tell = ({ message, code, context }: OperationError, log: Logger): void =>
-  log.error('agent_refused_to_start', message, { code, ...context });
+  log.error('agent_refused_to_start', message, { ...contextFields(context), code });
 
 interface Refusal {
   /** In the log where it is another one than before; to the cluster in any case. */

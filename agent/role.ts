@@ -11,6 +11,7 @@ import { READABLE, type Readiness } from './linux/readiness.ts';
 import { codeOf } from './operation-error.ts';
 import type { RoleState } from './role-states.ts';
 import type { Logger } from './telemetry/logger.ts';
+import { Repeats } from './telemetry/told-once.ts';
 
 export interface RoleOptions {
   readonly name: 'control' | 'dataplane';
@@ -25,7 +26,7 @@ export interface RoleOptions {
   readonly nodeOptions?: readonly string[];
   /** Runs the script; this process's own Node unless told. */
   readonly program?: string;
-  readonly log: Pick<Logger, 'warn' | 'error'>;
+  readonly log: Pick<Logger, 'debug' | 'warn' | 'error'>;
   readonly changed: (state: RoleState) => void;
   /** There are no turns to give before release(). */
   readonly held?: boolean;
@@ -64,6 +65,7 @@ export function createRole(options: RoleOptions): Role {
   /** Who has which. */
   const turns: (Member | undefined)[] = Array.from({ length: options.turns ?? 1 }, () => undefined);
   let held = options.held === true;
+  const repeats = new Repeats();
   let restarts = 0;
   let failures = 0;
   let stopping = false;
@@ -165,14 +167,13 @@ export function createRole(options: RoleOptions): Role {
     }
     failures = nextFailures(failures, { livedMs: 0, how: codeOf(error) });
     const reason = error instanceof Error ? error.message : String(error);
-    log.error(
-      'role_failed_to_start',
-      `Cannot start ${name}: ${reason}; it is tried again in ${pauseMs()} ms`,
-      {
-        name,
-        code: codeOf(error),
-      },
-    );
+    if (repeats.admit(`start ${codeOf(error)}`, performance.now()) !== undefined) {
+      log.error(
+        'role_failed_to_start',
+        `Cannot start ${name}: ${reason}; it is tried again until it starts: free processes, memory or file descriptors on the node`,
+        { name, code: codeOf(error) },
+      );
+    }
     report();
     setTimeout(start, pauseMs());
   };
@@ -187,17 +188,19 @@ export function createRole(options: RoleOptions): Role {
       return;
     }
     failures = nextFailures(failures, { livedMs: performance.now() - member.startedAt, how });
-    log.warn(
-      'role_restarted',
-      `${name}${turns.length > 1 && turn >= 0 ? ` worker ${turn}` : ''} ended (${how}); starting it again${pauseMs() === 0 ? '' : ` in ${pauseMs()} ms`}`,
-      {
-        name,
-        how,
-        was_active: turn >= 0,
-        ...(turns.length > 1 && turn >= 0 && { worker: turn }),
-        restarts,
-      },
-    );
+    const isWorker = turns.length > 1 && turn >= 0;
+    const message = `${name}${isWorker ? ` worker ${turn}` : ''} ended (${how}); starting it again${pauseMs() === 0 ? '' : ` in ${pauseMs()} ms`}. ${remedyOf(how)}`;
+    const fields = {
+      name,
+      how: String(how),
+      was_active: turn >= 0,
+      ...(isWorker && { worker: turn }),
+      restarts,
+    };
+    // In a crash loop each growth of the pause, then now and then.
+    const isNews = failures === 0 || repeats.admit(`${pauseMs()} ${how}`, performance.now()) !== undefined;
+    if (isNews) log.warn('role_restarted', message, fields);
+    else log.debug('role_restarted', message, fields);
     report();
     if (pauseMs() === 0) start();
     else setTimeout(start, pauseMs());
@@ -227,6 +230,12 @@ export function createRole(options: RoleOptions): Role {
     },
   };
 }
+
+/** What to look at after a process ended. */
+const remedyOf = (how: number | string): string =>
+  how === 'SIGKILL'
+    ? 'If nobody killed it, look at `dmesg` and the memory limit of the container'
+    : 'The line before this one says why; report it where it goes on';
 
 /** A process that was killed from outside comes back at once; one that gives up or faults, or cannot even start, is given pauses. */
 export function nextFailures(failures: number, end: { livedMs: number; how: number | string }): number {

@@ -8,8 +8,10 @@ import { openChannel } from './linux/channel.ts';
 import { libc } from './linux/libc.ts';
 import { type RoleListener, createRole } from './role.ts';
 import { type RoleState, rolesPath, writeRoleStates } from './role-states.ts';
+import { codeOf } from './operation-error.ts';
 import type { Settings } from './settings.ts';
 import { type Logger, errorFields } from './telemetry/logger.ts';
+import { LastingFailure } from './telemetry/told-once.ts';
 
 const STOP_LIMIT_MS = 1500;
 
@@ -51,17 +53,20 @@ export function startRoles({ settings, tunName, descriptors, log, held }: RolesO
     NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? join(settings.stateDirectory, 'compile-cache'),
   };
   const states = new Map<string, RoleState>();
+  const writing = new LastingFailure();
   let isHeld = held !== undefined;
   const changed = (state: RoleState): void => {
     states.set(state.role, state);
     if (isHeld) return; // the file is the other agent's
     try {
       writeRoleStates(rolesPath(settings.runDirectory), [...states.values()]);
+      writing.isOver();
     } catch (error) {
       // Only status pages and metrics read it: no reason to take the pods' network down.
+      if (!writing.isNews(codeOf(error))) return;
       log.warn(
         'status_failed',
-        'Cannot write roles.json: status and metrics show old roles',
+        `Cannot write "${rolesPath(settings.runDirectory)}": status and metrics show old roles; free space there or make it writable`,
         errorFields(error),
       );
     }

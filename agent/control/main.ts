@@ -20,6 +20,7 @@ import { anotherAgentServes, requireUsableNode } from '../preflight.ts';
 import { isDown } from '../role-states.ts';
 import { type Settings, parseReporting, parseSettings } from '../settings.ts';
 import { type Logger, createLogger, errorFields } from '../telemetry/logger.ts';
+import { LastingFailure } from '../telemetry/told-once.ts';
 import { VERSION } from '../version.ts';
 import { SILENCE_MS, type ClusterLink, startClusterLink } from './cluster/cluster-link.ts';
 import { createClusterView } from './cluster/cluster-view.ts';
@@ -32,24 +33,31 @@ import { createForwardingPublisher } from './node/forwarding.ts';
 import { openNetworkWatch } from './node/network-watch.ts';
 import { openNodeNetwork } from './node/node-network.ts';
 import { createNodeUpkeep } from './node/node-upkeep.ts';
+import { createRequestLog } from './status/request-log.ts';
 import { createReadiness } from './status/readiness.ts';
 import { type RecentEvents, createRecentEvents } from './status/recent-events.ts';
 import { IdleCollection } from './idle-collection.ts';
+import { collisions, fencedBlocks } from './node-troubles.ts';
 import { createObservation } from './status/observation.ts';
 import { openPodLinks } from './node/pod-links.ts';
 import { type RefusalReport, createRefusalReport } from './refusal-report.ts';
 import { loadSnapshot, openPool, tellAllocations } from './restore.ts';
-import type { Trouble } from './trouble.ts';
 import { openStateIdentity } from './state-identity.ts';
 import type { Snapshot } from './cluster/snapshot.ts';
 import { createSnapshotWriter } from './cluster/snapshot-writer.ts';
 import { openStatusServer } from './status/status-server.ts';
+import { type Trouble, troubleOf } from './trouble.ts';
 
 const KEEPER_CHANNEL = 3;
 /** Of the first worker; the others' follow. */
 const DATAPLANE_CHANNEL = 4;
 
 const NO_DATAPLANE = 'the data plane does not run; the log of the agent says why';
+const DATAPLANE_DOWN: Trouble = {
+  code: 'DATAPLANE_DOWN',
+  message:
+    'No process of the data plane runs, so no packet reaches other nodes: look at the log of the agent for why it ends',
+};
 const RETRY_MS = 3000;
 const ADDRESS_PATIENCE_MS = 5000;
 
@@ -61,10 +69,14 @@ async function main(): Promise<void> {
     createLogger({ role: 'control', level: reporting.logLevel, format: reporting.logFormat }),
   );
   process.on('uncaughtException', (error) => {
-    log.error('agent_failed', `A bug ended control: ${error.message}`, {
-      ...errorFields(error),
-      stack: error.stack,
-    });
+    log.error(
+      'agent_failed',
+      `A bug ended control, which is started again: ${error.message}; report this line`,
+      {
+        ...errorFields(error),
+        stack: error.stack,
+      },
+    );
     process.exit(1);
   });
   const refusal = createRefusalReport({
@@ -151,10 +163,22 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
     },
     ...(snapshot === undefined ? {} : { snapshot }),
   });
+  const snapshotFailure = new LastingFailure();
+  let snapshotTrouble: Trouble | undefined;
   const writer = createSnapshotWriter({
     directory: settings.stateDirectory,
     clock,
-    failed: (error) => log.warn('snapshot_failed', error.message, errorFields(error)),
+    failed(error) {
+      snapshotTrouble = troubleOf(error);
+      const errno = error.context['errno'];
+      if (!snapshotFailure.isNews(String(errno))) return;
+      log.warn('snapshot_failed', error.message, errorFields(error));
+    },
+    written() {
+      snapshotTrouble = undefined;
+      if (snapshotFailure.isOver())
+        log.info('snapshot_recovered', 'The last-known state can be written again');
+    },
   });
   opened.defer(() => writer.close());
   const takeSnapshot = (): Snapshot => ({
@@ -192,7 +216,7 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
     replaced(uid) {
       log.warn(
         'agent_stopping',
-        `Node "${settings.nodeName}" was deleted and created again: starting anew with its new identity`,
+        `Node "${settings.nodeName}" was deleted and created again: starting anew with its new identity; nothing is to be done`,
       );
       nodeUid = uid;
       // Versions of another cluster's history would make this one's lists look stale.
@@ -214,11 +238,17 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
     const conflict = link.serviceConflict();
     return [
       ...(conflict instanceof OperationError ? [conflict] : []),
-      ...[upkeep.trouble(), configuration.trouble()].filter((trouble) => trouble !== undefined),
+      ...upkeep.troubles(),
+      ...[configuration.trouble(), snapshotTrouble, pool.logFailure(), observation.silentPeers()].filter(
+        (trouble) => trouble !== undefined,
+      ),
+      ...(isDown(settings.runDirectory, 'dataplane') ? [DATAPLANE_DOWN] : []),
       ...link.troubles(),
+      ...fencedBlocks(link.claims()?.state() ?? []),
+      ...collisions(view.current(), settings.nodeName),
     ];
   };
-  const ready = createReadiness({ isReady: () => blocked() === undefined, file: settings.readyFile, log });
+  const ready = createReadiness({ blocked, file: settings.readyFile, log });
   const observation = createObservation({
     settings,
     version: VERSION,
@@ -297,7 +327,7 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
     source: observation,
     status: settings.statusAddress,
     metrics: settings.metricsAddress,
-    failed: (path, error) => log.warn('status_failed', `Cannot answer ${path}`, errorFields(error)),
+    failed: createRequestLog(log),
     patienceMs: ADDRESS_PATIENCE_MS,
   });
   opened.defer(() => statusServer.close());

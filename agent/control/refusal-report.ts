@@ -6,10 +6,11 @@ import type { Clock } from '../kube/clock.ts';
 import { openClusterEndpoint } from '../kube/endpoint-config.ts';
 import { createHttpClient } from '../kube/http.ts';
 import type { Environment, Reporting } from '../settings.ts';
-import { type Logger, errorFields } from '../telemetry/logger.ts';
+import type { Logger } from '../telemetry/logger.ts';
 import { VERSION } from '../version.ts';
 import { type NodeEvents, createNodeEvents } from './cluster/node-events.ts';
 import { openRefusedStatusServer } from './status/status-server.ts';
+import { createRequestLog } from './status/request-log.ts';
 import type { Trouble } from './trouble.ts';
 
 export interface RefusalReportOptions {
@@ -96,7 +97,7 @@ function keepStatusServer(
         {
           host,
           port,
-          failed: (path, error) => log.warn('status_failed', `Cannot answer ${path}`, errorFields(error)),
+          failed: createRequestLog(log),
         },
       );
     } catch {

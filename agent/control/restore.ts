@@ -34,14 +34,14 @@ export async function loadSnapshot(settings: Settings, log: Logger): Promise<Sna
     const { peers, blocks } = snapshot.value;
     log.info('snapshot_loaded', `Last known: ${peers.length} peers and ${blocks.length} blocks`, {
       peers: peers.length,
-      blocks: blocks.length,
+      block_count: blocks.length,
     });
     return snapshot.value;
   }
   if (snapshot.reason !== 'missing') {
     log.warn(
       'snapshot_refused',
-      `The last-known state is not used (${snapshot.reason}); the API tells it anew`,
+      `The last-known state is not used (${snapshot.reason}); the API tells it anew: nothing is to be done unless it happens at each start, then look at the disk`,
       {
         reason: snapshot.reason,
       },
@@ -99,10 +99,14 @@ export async function restoreAllocations({
     return;
   }
   if (pool.rebuildReason !== undefined) {
-    log[found.length > 0 ? 'warn' : 'info'](
-      'allocations_rebuilt',
-      `Took ${found.length} allocations from the kernel: ${pool.rebuildReason}`,
-    );
+    const message = `Took ${found.length} allocations from the kernel: ${pool.rebuildReason}`;
+    if (found.length === 0) log.info('allocations_rebuilt', message);
+    else {
+      log.warn(
+        'allocations_rebuilt',
+        `${message}. Nothing is to be done unless it happens again: then look at the disk`,
+      );
+    }
     await pool.rebuild(found);
     return;
   }

@@ -32,7 +32,7 @@ export async function openStateIdentity(
   if (known !== undefined) {
     log.warn(
       'state_identity_changed',
-      `"${join(stateDirectory, FILE)}" is of another machine (${known.machine}; this one is ${machine}): its address blocks are left alone, this node claims its own`,
+      `"${join(stateDirectory, FILE)}" is of another machine (${known.machine}; this one is ${machine}): its address blocks are left alone, this node claims its own. Nothing is to be done after a machine was cloned`,
     );
   }
   try {

@@ -35,6 +35,12 @@ export const TROUBLES: readonly (readonly [code: string, reason: EventReason, me
   ['BLOCK_LIMIT', 'InvalidConfiguration', 'no address is free on the node, and it may hold no more blocks'],
   ['CNI_OVERRULED', 'InvalidConfiguration', "the runtime uses another network's CNI configuration"],
   ['CNI_TEMPLATE_INVALID', 'InvalidConfiguration', 'the CNI configuration to write is damaged'],
+  ['PEER_COLLISION', 'InvalidConfiguration', "another node's Peer claims this node's address or VTEP MAC"],
+  [
+    'BLOCK_FENCED',
+    'InvalidConfiguration',
+    "pods of this node have addresses of a block that is another node's now",
+  ],
   ['TUN_MISSING', 'NetworkUnavailable', 'there is no /dev/net/tun'],
   [
     'TUN_DENIED',
@@ -53,6 +59,23 @@ export const TROUBLES: readonly (readonly [code: string, reason: EventReason, me
     'NetworkUnavailable',
     'the agent that runs on the node does not pass what the new one needs',
   ],
+  ['NETWORK_CONTESTED', 'NetworkUnavailable', 'a program of the node undoes what the agent puts right'],
+  [
+    'DATAPLANE_DOWN',
+    'NetworkUnavailable',
+    'no process of the data plane runs: no packet reaches other nodes',
+  ],
+  [
+    'PEERS_UNREACHABLE',
+    'NetworkUnavailable',
+    'other nodes, more than a tenth of them, have not answered for a minute',
+  ],
+  ['LOG_UNWRITABLE', 'NetworkUnavailable', 'the allocation log cannot be written: no pod gets an address'],
+  [
+    'SNAPSHOT_UNWRITABLE',
+    'NetworkUnavailable',
+    'the last-known state cannot be written: a restart without the API would know older state',
+  ],
   ['FORBIDDEN', 'ClusterStateUnavailable', "the agent's role does not allow a request that it needs"],
   ['UNAUTHORIZED', 'ClusterStateUnavailable', 'the API server does not take the credentials'],
   [
@@ -64,6 +87,9 @@ export const TROUBLES: readonly (readonly [code: string, reason: EventReason, me
 ];
 
 const REASONS = new Map(TROUBLES.map(([code, reason]) => [code, reason]));
+
+/** Listed ones have their remedy in their message. */
+export const isListed = ({ code }: Trouble): boolean => REASONS.has(code);
 
 export const eventReason = ({ code }: Trouble): EventReason => REASONS.get(code) ?? 'NetworkUnavailable';
 

@@ -1,7 +1,7 @@
 // The data plane's process. It inherits its descriptors from the keeper, prepares everything, says "ready" and waits for its turn; then it
 // carries packets as the worker that it was told to be, until the keeper says "drain" or is gone. It needs no API and no disk: its table is
 // a file on tmpfs. The control channels are shared with the spare, so none is read before the turn comes; the table's file is read then anyway.
-import { readFileSync } from 'node:fs';
+import { fstatSync, readFileSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { constants } from 'node:os';
 import { join } from 'node:path';
@@ -20,6 +20,7 @@ import type { Report } from './report.ts';
 import { SEND_SOCKETS } from './send-batch.ts';
 import { PROCESS_GAUGE } from './stats.ts';
 
+const STDOUT_FD = 1;
 const WORKER_DESCRIPTORS = 3;
 const SEND = 7;
 const OTHERS = SEND + SEND_SOCKETS;
@@ -45,7 +46,11 @@ const EXIT_FAILED = 1;
 /** No message now; every other error means that the channel is no more. */
 const QUIET: ReadonlySet<number> = new Set([constants.errno.EAGAIN, constants.errno.EINTR]);
 
-const write = createReport({ level: process.env['LOG_LEVEL'], format: process.env['LOG_FORMAT'] });
+const write = createReport({
+  level: process.env['LOG_LEVEL'],
+  format: process.env['LOG_FORMAT'],
+  isColoured: fstatSync(STDOUT_FD).isCharacterDevice(),
+});
 const hasOthers = Number(process.env['WEFT_DATAPLANE_WORKERS'] ?? 1) > 1;
 let worker: number | undefined;
 const report: Report = (reported) =>
@@ -65,7 +70,7 @@ function main(): void {
     report({
       level: 'error',
       event: 'dataplane_failed',
-      message: error instanceof Error ? error.message : String(error),
+      message: `${error instanceof Error ? error.message : String(error)}; another process takes over. Report this line where it goes on`,
       fields: { code: codeOf(error) },
     });
   }
@@ -131,7 +136,8 @@ function takeInFlight(dataplane: Dataplane): boolean {
     report({
       level: 'error',
       event: 'packet_dropped',
-      message: 'Packets in flight are given up: the processes that tried to hand them on ended',
+      message:
+        'Packets in flight are given up: the processes that tried to hand them on ended. Report this line',
       fields: { reason: 'in_flight_given_up' },
     });
   }
@@ -156,7 +162,7 @@ function refuseTable(path: string, reason: string): void {
   report({
     level: 'warn',
     event: 'forwarding_refused',
-    message: `Forwarding table ${path} is refused (${reason}); the last one stays in force`,
+    message: `Forwarding table ${path} is refused (${reason}); the last one stays in force until control writes another: restart the agent where it stays so`,
     fields: { reason, path },
   });
 }

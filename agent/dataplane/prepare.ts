@@ -180,7 +180,7 @@ export function prepareDataplane(options: {
       options.report({
         level: 'warn',
         event: 'network_repaired',
-        message: `TUN "${options.tunName}" was deleted and is made again; control gives it its address and routes`,
+        message: `TUN "${options.tunName}" was deleted and is made again; control gives it its address and routes. If it goes on, find who deletes it`,
         fields: { interface: options.tunName },
       });
     },

@@ -1,24 +1,32 @@
 // Logs: one JSON line per event, with a closed vocabulary (event-names.ts) and a rate limit per event. The only importer of pino.
 // Lines are written synchronously, so that nothing is lost when the process ends; a closed or full log never ends the agent.
+import { fstatSync } from 'node:fs';
+
 import { type DestinationStream, destination, pino } from 'pino';
 
 import { codeOf } from '../operation-error.ts';
-import type { EventName } from './event-names.ts';
-import { createLogRate } from './log-rate.ts';
+import type { EventAt } from './event-names.ts';
+import type { LogFields, Unlisted } from './field-names.ts';
+import { type LogLevel, parseLogLevel } from './log-level.ts';
+import { LOG_RATE, createLogRate, varietyOf } from './log-rate.ts';
 import { formatLogLine } from './log-text.ts';
 
-/** Flat; never a token, a key or what a container runtime sent on stdin. */
-export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
+export type { LogFields } from './field-names.ts';
+export type { LogLevel } from './log-level.ts';
 
-/** `message` is a sentence for people: what happened and, where something is to be done, what. */
-type Write = (event: EventName, message: string, fields?: LogFields) => void;
+/** `message` is a sentence for people: what happened and, for a warning or an error, what is to be done. */
+type Write<L extends LogLevel> = <Given extends LogFields>(
+  event: EventAt<L>,
+  message: string,
+  fields?: Given & Unlisted<Given>,
+) => void;
 
 export interface Logger {
-  readonly trace: Write;
-  readonly debug: Write;
-  readonly info: Write;
-  readonly warn: Write;
-  readonly error: Write;
+  readonly trace: Write<'trace'>;
+  readonly debug: Write<'debug'>;
+  readonly info: Write<'info'>;
+  readonly warn: Write<'warn'>;
+  readonly error: Write<'error'>;
   /** The same destination and rate limit for another role. */
   child(role: LogRole): Logger;
   /** Tells what the rate limit left out; for the end of the process. */
@@ -26,7 +34,6 @@ export interface Logger {
 }
 
 export type LogRole = 'keeper' | 'control' | 'dataplane' | 'cli';
-export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
 
 export interface LoggerOptions {
   readonly role: LogRole;
@@ -39,20 +46,19 @@ export interface LoggerOptions {
   readonly clock?: () => number;
 }
 
-const LEVELS: readonly LogLevel[] = ['trace', 'debug', 'info', 'warn', 'error'];
-const RATE = { burst: 20, perSecond: 1 };
 const STDOUT_FD = 1;
 
 export function createLogger(options: LoggerOptions): Logger {
   const clock = options.clock ?? Date.now;
-  const rate = createLogRate(RATE);
+  const rate = createLogRate(LOG_RATE);
   const sink = options.write ?? standardOutput();
+  const isColoured = options.write === undefined && fstatSync(STDOUT_FD).isCharacterDevice();
   const stream: DestinationStream = {
-    write: options.format === 'pretty' ? (line) => sink(formatLogLine(line)) : sink,
+    write: options.format === 'pretty' ? (line) => sink(formatLogLine(line, isColoured)) : sink,
   };
   const root = pino(
     {
-      level: LEVELS.find((level) => level === options.level) ?? 'info',
+      level: parseLogLevel(options.level),
       base: null,
       timestamp: () => `,"time":"${new Date(clock()).toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
@@ -63,10 +69,10 @@ export function createLogger(options: LoggerOptions): Logger {
   const createFor = (role: LogRole): Logger => {
     const lines = root.child({ role });
     const writer =
-      (level: LogLevel): Write =>
+      <L extends LogLevel>(level: L): Write<L> =>
       (event, message, fields) => {
         if (!lines.isLevelEnabled(level)) return;
-        const leftOut = rate.admit(event, clock());
+        const leftOut = rate.admit(event, varietyOf(fields), clock());
         if (leftOut === undefined) return;
         lines[level]({ event, ...fields, ...(leftOut > 0 ? { left_out: leftOut } : {}) }, message);
       };

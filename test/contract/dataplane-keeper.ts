@@ -24,7 +24,7 @@ const [controlEnd, dataplaneEnd] = openChannel();
 
 let active = 0;
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
-const log: RoleOptions['log'] = { warn: say, error: say };
+const log: RoleOptions['log'] = { debug: say, warn: say, error: say };
 const role = createRole({
   name: 'dataplane',
   script: join(import.meta.dirname, '../../agent/dataplane/main.ts'),

@@ -101,7 +101,7 @@ export async function raceForBlocks(world: RaceWorld, options: RaceOptions): Pro
       pool: new RacingPool(node.name, usedBy),
       now,
       random,
-      log: { info: () => undefined, warn: () => undefined },
+      log: { debug: () => undefined, info: () => undefined, warn: () => undefined },
     });
     while (usedBy.size < count) {
       if (random() < HEARD) view = await world.hear();

@@ -92,6 +92,7 @@ export function largeObservation({ peers, pods, runDirectory }: LargeObservation
     }),
     version: '0.1.0',
     nodeAddress: '192.168.0.0',
+    troubles: () => [],
     mtu: () => 1450,
     pool: pool as LoggedAddressPool, // as: what is not there is not asked for
     link: () => link as unknown as ClusterLink, // as: what is not there is not asked for

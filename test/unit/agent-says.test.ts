@@ -6,7 +6,7 @@ import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
 import type { Peer } from '../../proto/api-kinds.ts';
 import { createPeerLog } from '../../agent/control/cluster/peer-log.ts';
 import type { CniOutcome } from '../../agent/control/cni/cni-server.ts';
-import { logOutcome } from '../../agent/control/cni/outcome-log.ts';
+import { createOutcomeLog } from '../../agent/control/cni/outcome-log.ts';
 import { tellAllocations } from '../../agent/control/restore.ts';
 import { type LogFields, createLogger } from '../../agent/telemetry/logger.ts';
 import { block, peer } from './kube-fakes.ts';
@@ -98,12 +98,14 @@ test('tellAllocations: one line with the blocks of this node, by the snapshot an
   assert.deepEqual([line['count'], line['blocks']], [1, '10.32.0.0-26 10.32.1.0-26']);
 });
 
-test('logOutcome: ADD and DEL at debug with pod, address, interface and duration; a repeated DEL had nothing to do', () => {
+test('OutcomeLog: ADD and DEL at debug with pod, address, interface and duration; a repeated DEL had nothing to do', () => {
   const { log, take } = listen();
   const request = { containerId: 'c1', interfaceName: 'eth0' };
   const attachment = { address: parseIpv4('10.32.0.2'), hostInterface: 'vethwe012345678' };
+  let nowMs = 0;
+  const outcomes = createOutcomeLog(log, () => nowMs);
   const tell = (outcome: CniOutcome): Line | undefined => {
-    logOutcome(outcome, 0.0042, log);
+    outcomes.tell(outcome, 0.0042);
     return take()[0];
   };
   const added = tell({ command: 'ADD', ...request, podName: 'default/web-0', attachment });
@@ -131,4 +133,13 @@ test('logOutcome: ADD and DEL at debug with pod, address, interface and duration
   );
   const failed = tell({ command: 'DEL', ...request, error: { code: 5, msg: 'Cannot' } });
   assert.equal(`${failed?.level} ${failed?.event} ${failed?.msg}`, 'warn cni_failed DEL failed: Cannot');
+  const again = tell({ command: 'DEL', ...request, containerId: 'c2', error: { code: 5, msg: 'Cannot' } });
+  assert.equal(`${again?.level} ${again?.['container']}`, 'debug c2', 'the same failure of another pod');
+  const other = tell({ command: 'DEL', ...request, error: { code: 5, msg: 'May not' } });
+  assert.equal(other?.level, 'warn', 'another failure');
+  nowMs += 600_000;
+  const later = tell({ command: 'DEL', ...request, error: { code: 5, msg: 'Cannot' } });
+  assert.deepEqual([later?.level, later?.['repeated'], later?.['cni_code']], ['warn', 2, 5]);
+  const status = tell({ command: 'STATUS', ...request, error: { code: 50, msg: 'Not now' } });
+  assert.equal(status?.level, 'debug', 'a runtime asks every few seconds');
 });

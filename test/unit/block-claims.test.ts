@@ -214,8 +214,8 @@ test('an answer that got lost: the same block is asked for again, and found to b
   assert.ok(events.includes('block_claim_failed'));
 });
 
-test('an unavailable API is asked at growing intervals', async () => {
-  const { api, settle, time } = createRig();
+test('an unavailable API is asked at growing intervals; the failure is told once, and once more after a success', async () => {
+  const { api, settle, time, events } = createRig();
   api.failure = 'UNAVAILABLE';
   const delays: number[] = [];
   for (let attempt = 0; attempt < 8; attempt++) {
@@ -225,6 +225,12 @@ test('an unavailable API is asked at growing intervals', async () => {
   }
   assert.deepEqual(delays, [750, 1500, 3000, 6000, 12_000, 22_500, 22_500, 22_500]);
   assert.equal(api.writes.length, 8);
+  api.failure = 'FORBIDDEN';
+  for (let attempt = 0; attempt < 3; attempt++) time.now += (await settle()) ?? 0;
+  api.failure = undefined;
+  time.now += 60_000;
+  await settle();
+  assert.deepEqual(events, ['block_claim_failed', 'block_claim_failed', 'block_claimed', 'block_claimed']);
 });
 
 test('a give-back that was not answered is repeated until it is known; the block is not used meanwhile', async () => {

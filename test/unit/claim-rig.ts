@@ -48,6 +48,7 @@ export function createRig(
     now: () => time.now,
     random: () => 0.5,
     log: {
+      debug: () => undefined,
       info: (event) => void events.push(event),
       warn: (event) => void events.push(event),
     },

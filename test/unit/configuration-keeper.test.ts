@@ -78,6 +78,8 @@ test("another network's file that comes first: one warning, which names it and t
   rmSync(confFile('05-other.conflist'));
   rmSync(confFile('00-first.conf'));
   keeper.ensure();
+  assert.match(told().join('\n'), /^info cni_configuration_effective [^\n]*$/);
+  keeper.ensure();
   assert.deepEqual([told(), keeper.trouble()], [[], undefined]);
 });
 

@@ -5,13 +5,16 @@ import { test } from 'node:test';
 
 import { SETTING_TABLE } from '../../agent/setting-table.ts';
 import { TROUBLES } from '../../agent/control/trouble.ts';
-import { EVENTS } from '../../agent/telemetry/event-names.ts';
+import { EVENT_ROWS } from '../../agent/telemetry/event-names.ts';
+import { FIELD_ROWS } from '../../agent/telemetry/field-names.ts';
+import { REFUSAL_WORDS } from '../../agent/telemetry/refusal-words.ts';
 import { REFUSAL_REASONS } from '../../proto/drop-reason.ts';
 
-/** Rows of the first table of a page of docs/operations, as trimmed cells. */
-function tableOf(page: string): readonly (readonly string[])[] {
+/** Rows of a table of a page of docs/operations, the first one unless told, as trimmed cells. */
+function tableOf(page: string, index = 0): readonly (readonly string[])[] {
   const text = readFileSync(new URL(`../../docs/operations/${page}`, import.meta.url), 'utf8');
-  const lines = text.split('\n').filter((line) => line.startsWith('|'));
+  const tables = text.split(/\n(?!\|)/).filter((part) => part.includes('|---'));
+  const lines = (tables[index] ?? '').split('\n').filter((line) => line.startsWith('|'));
   return lines.slice(2).map((line) =>
     line
       .split('|')
@@ -31,18 +34,42 @@ test('the settings table has every setting with its default and meaning', () => 
   assert.deepEqual(rows, SETTING_TABLE);
 });
 
-test('the table of refused packets has every reason, with a meaning and something to do', () => {
-  const rows = tableOf('drops.md');
+/** Without the addresses of links, which log lines have no use for. */
+const unlinked = (cell: string | undefined): string =>
+  (cell ?? '').replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1');
+
+test('the table of refused packets has every reason with its words, and whether the log tells', () => {
+  const rows = tableOf('drops.md').map(([reason, meaning, remedy, isTold]) => [
+    plain(reason),
+    unlinked(meaning),
+    unlinked(remedy),
+    isTold,
+  ]);
   assert.deepEqual(
-    rows.map(([reason]) => plain(reason)),
-    [...REFUSAL_REASONS],
+    rows,
+    REFUSAL_REASONS.map((reason) => {
+      const { meaning, remedy, isNews } = REFUSAL_WORDS[reason];
+      return [reason, meaning, remedy, isNews ? 'yes' : 'no'];
+    }),
   );
-  for (const [reason, meaning, remedy] of rows) assert.ok(meaning !== '' && remedy !== '', reason);
 });
 
-test('the table of log events has every event with its meaning', () => {
-  const rows = tableOf('log-events.md').map(([name, meaning]) => [plain(name), meaning]);
-  assert.deepEqual(rows, EVENTS);
+test('the table of log events has every event with its levels, its meaning and what to do', () => {
+  const rows = tableOf('log-events.md').map(([name, levels, meaning, remedy]) => [
+    plain(name),
+    levels,
+    meaning,
+    remedy,
+  ]);
+  assert.deepEqual(
+    rows,
+    EVENT_ROWS.map(([name, levels, meaning, remedy = '']) => [name, levels, meaning, remedy]),
+  );
+});
+
+test('the table of log fields has every field with its type and meaning', () => {
+  const rows = tableOf('log-events.md', 1).map(([name, type, meaning]) => [plain(name), type, meaning]);
+  assert.deepEqual(rows, FIELD_ROWS);
 });
 
 test('the table of what an agent refuses has every code with its Event and meaning, and something to do', () => {

@@ -124,3 +124,35 @@ test('a contest is told once, with who it may be', async () => {
   assert.match(told[0] ?? '', /"nft" with process id 77/);
   upkeep.stop();
 });
+
+test('a failure is told once, what is not listed with where to look, and its end', async () => {
+  const { clock, upkeep, finds, events } = await stand();
+  events.length = 0;
+  const failure = new OperationError('Cannot change interface "weave" (ENODEV)', { code: 'ENODEV' });
+  finds.push(failure, failure, failure, failure);
+  upkeep.changed();
+  await clock.advance(20_000);
+  assert.deepEqual(events, [
+    'network_failed: Cannot change interface "weave" (ENODEV); it is tried again: look what `weft doctor` finds on this node',
+    "network_recovered: The node's network is as it should be again",
+  ]);
+  upkeep.stop();
+});
+
+test('a contest is a trouble for as long as it lasts; its repairs are told no more, its end is', async () => {
+  const { clock, upkeep, finds, events } = await stand();
+  const disturb = async (): Promise<void> => {
+    finds.push(['set route 10.32.0.0/12 via "weft0"']);
+    upkeep.disturbed(ROUTE);
+    await clock.advance(SETTLE_MS);
+  };
+  for (let count = 0; count < MOST_REPAIRS; count++) await disturb();
+  assert.deepEqual(
+    upkeep.troubles().map(({ code }) => code),
+    ['NETWORK_CONTESTED'],
+  );
+  await clock.advance(620_000);
+  assert.deepEqual(upkeep.troubles(), []);
+  assert.match(events.at(-1) ?? '', /^network_contest_ended: /);
+  upkeep.stop();
+});

@@ -6,6 +6,7 @@ import { createBlockClaims } from '../../agent/control/blocks/block-claims.ts';
 import { identityOf } from '../../agent/control/cluster/identity.ts';
 import type { ClusterView } from '../../agent/control/cluster/cluster-view.ts';
 import { createPeerPublication } from '../../agent/control/cluster/peer-publication.ts';
+import { OperationError } from '../../agent/operation-error.ts';
 import { RewritePace } from '../../agent/control/rewrite-pace.ts';
 import { formatMac } from '../../proto/address.ts';
 import { parseCidr } from '../../proto/address-text.ts';
@@ -32,7 +33,7 @@ test('RewritePace: at once, at once, then 1, 2, 4 … 30 s; what lasted a minute
   assert.equal(pace.remaining(now), 0);
 });
 
-function publicationRig(options: { watchShows: boolean }) {
+function publicationRig(options: { watchShows: boolean; failure?: () => string | undefined }) {
   const clock = new FakeClock();
   const peers = new Map<string, Peer>();
   const levels: string[] = [];
@@ -40,6 +41,8 @@ function publicationRig(options: { watchShows: boolean }) {
   let writes = 0;
   const write = async (peer: Peer): Promise<Peer> => {
     await Promise.resolve();
+    const code = options.failure?.();
+    if (code !== undefined) throw new OperationError('refused', { code });
     writes += 1;
     const written = { ...peer, metadata: { ...peer.metadata, resourceVersion: String(++version) } };
     if (options.watchShows) peers.set('a', written);
@@ -79,7 +82,11 @@ test('PeerPublication: a Peer that somebody keeps deleting is not written in a t
     await clock.advance(1000);
   }
   assert.ok(writes() <= 9, `${writes()} writes in a minute`);
-  assert.equal(levels.at(-1), 'warn peer_published');
+  assert.deepEqual(
+    levels.filter((text) => text.startsWith('warn')),
+    ['warn peer_published'],
+    'once for as long as it lasts',
+  );
   await clock.advance(2 * MINUTE);
   assert.ok(peers.has('a'), 'it is there once nobody deletes it');
   publication.stop();
@@ -95,6 +102,24 @@ test('PeerPublication: deleted before the view ever showed it, the Peer is writt
   assert.equal(writes(), 1, 'the watch is given time');
   await clock.advance(31_000);
   assert.equal(writes(), 2);
+  publication.stop();
+});
+
+test('PeerPublication: a request that keeps failing is told once, another failure again, and the end', async () => {
+  let code: string | undefined = 'UNAVAILABLE';
+  const { clock, levels, publication } = publicationRig({ watchShows: true, failure: () => code });
+  publication.changed();
+  await clock.advance(5 * MINUTE);
+  assert.deepEqual(levels, ['warn api_request_failed']);
+  code = 'FORBIDDEN';
+  await clock.advance(5 * MINUTE);
+  code = undefined;
+  await clock.advance(5 * MINUTE);
+  assert.deepEqual(levels.slice(1), [
+    'warn api_request_failed',
+    'info peer_published',
+    'info api_request_recovered',
+  ]);
   publication.stop();
 });
 
@@ -119,7 +144,7 @@ test('BlockClaims: a block that Kubernetes collects again and again is restored 
     pool,
     now: () => time.now,
     random: () => 0.5,
-    log: { info: () => undefined, warn: () => undefined },
+    log: { debug: () => undefined, info: () => undefined, warn: () => undefined },
   });
   const settled = async (): Promise<number | undefined> => {
     for (;;) {

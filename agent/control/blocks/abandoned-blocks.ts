@@ -5,6 +5,7 @@
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
 import type { ClusterApi } from '../../kube/api-client.ts';
 import { codeOf } from '../../operation-error.ts';
+import { LastingFailure } from '../../telemetry/told-once.ts';
 import { withRemedy } from '../cluster/api-remedy.ts';
 import type { BlockView, NodeIdentity } from './own-blocks.ts';
 
@@ -24,6 +25,7 @@ const AGAIN_MS = 60_000;
 
 export class AbandonedBlocks {
   readonly #options: AbandonedBlocksOptions;
+  readonly #failure = new LastingFailure();
   /** Block → when to look at it. */
   readonly #dueAt = new Map<string, number>();
 
@@ -44,7 +46,9 @@ export class AbandonedBlocks {
     if (name === undefined) return;
     const { log, quarantineMs } = this.#options;
     try {
-      if (await this.#isTakenBack(name)) {
+      const isFree = await this.#isTakenBack(name);
+      this.#failure.isOver(); // no line: there is one for each block that is free again
+      if (isFree) {
         const seconds = Math.round((nowMs - (view.abandonedBlocks.get(name) ?? nowMs)) / 1000);
         const holder = view.blocks.get(name)?.spec.node ?? '';
         log.info(
@@ -54,7 +58,9 @@ export class AbandonedBlocks {
         );
       }
     } catch (error) {
-      log.warn('block_reclaim_failed', withRemedy(error), errorFields(error));
+      if (this.#failure.isNews(codeOf(error))) {
+        log.warn('block_reclaim_failed', withRemedy(error), errorFields(error));
+      }
     }
     // The view shows that it is gone; where it is not, there was a reason.
     this.#dueAt.set(name, nowMs + Math.max(quarantineMs, AGAIN_MS) + this.#jitter());

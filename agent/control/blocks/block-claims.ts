@@ -10,6 +10,7 @@ import type { ClusterApi } from '../../kube/api-client.ts';
 import { codeOf } from '../../operation-error.ts';
 import type { ClaimOutcome } from '../../telemetry/ipam-metrics.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
+import { LastingFailure } from '../../telemetry/told-once.ts';
 import { RewritePace } from '../rewrite-pace.ts';
 import { withRemedy } from '../cluster/api-remedy.ts';
 import type { Trouble } from '../trouble.ts';
@@ -36,7 +37,7 @@ export interface BlockClaimsOptions extends ClaimChoiceOptions, Omit<BlockDemand
   readonly pool: Pick<LoggedAddressPool, 'list' | 'usedIn' | 'setBlocks' | 'usage'>;
   /** Milliseconds of the clock that `freedBlocks` is told in. */
   readonly now: () => number;
-  readonly log: Pick<Logger, 'info' | 'warn'>;
+  readonly log: Pick<Logger, 'debug' | 'info' | 'warn'>;
   /** Told of each attempt to claim a block; `seconds`: since one was wanted. */
   readonly claimed?: ((attempt: ClaimAttempt) => void) | undefined;
 }
@@ -70,12 +71,15 @@ export interface OwnBlockState {
 
 /** A block that was asked for and is not in the view after so long is asked for again. */
 const VIEW_LAG_MS = 30_000;
+/** A block that vanished so often in a row did not by accident. */
+const CONTESTED = 2;
 export const createBlockClaims = (options: BlockClaimsOptions): BlockClaims => new Claims(options);
 
 class Claims implements BlockClaims {
   readonly #options: BlockClaimsOptions;
   readonly #own: OwnBlocks;
   readonly #retry: ClaimBackoff;
+  readonly #failure = new LastingFailure();
   readonly #choice: ClaimChoice;
   /** Of blocks that vanished, by name. */
   readonly #restores = new Map<string, RewritePace>();
@@ -225,19 +229,23 @@ class Claims implements BlockClaims {
       block.askedAtMs = now();
       return 0;
     }
-    this.#retry.succeeded();
+    this.#succeeded();
     block.seen = false;
     block.confirmed = true;
     block.askedAtMs = now();
     const pace = this.#restores.get(block.name) ?? new RewritePace();
     this.#restores.set(block.name, pace);
-    const again =
-      pace.wrote(block.askedAtMs) < 2 ? '' : `; it keeps vanishing: check that Node "${node.name}" exists`;
-    log.warn(
-      'block_restored',
-      `Block ${block.name} of this node had vanished from the API and was created again${again}`,
-      { block: block.name },
-    );
+    const inRow = pace.wrote(block.askedAtMs);
+    const message = `Block ${block.name} of this node had vanished from the API and was created again`;
+    const fields = { block: block.name };
+    if (inRow > CONTESTED) log.debug('block_restored', message, fields);
+    else {
+      const remedy =
+        inRow < CONTESTED
+          ? 'leave AddressBlocks to the agents'
+          : `it keeps vanishing, and this goes on without being told again: check that Node "${node.name}" exists, and who deletes AddressBlocks`;
+      log.warn('block_restored', `${message}; ${remedy}`, fields);
+    }
     return 0;
   }
 
@@ -261,7 +269,7 @@ class Claims implements BlockClaims {
       const code = codeOf(error);
       return code === 'CONFLICT' || code === 'NOT_FOUND' ? this.#retry.lostRace(now()) : this.#failed(error);
     }
-    this.#retry.succeeded();
+    this.#succeeded();
     block.confirmed = true;
     this.#tellPool();
     log.info('block_confirmed', `Block ${block.name} is held under the Node's new identity`, {
@@ -317,7 +325,7 @@ class Claims implements BlockClaims {
     this.#tellAttempt('claimed');
     this.#isPending = false;
     this.#wantedSinceMs = undefined;
-    this.#retry.succeeded();
+    this.#succeeded();
     // The view may have been faster than the answer.
     if (this.#own.get(name) === undefined) this.#own.add({ index, order, nowMs: now() });
     this.#tellPool();
@@ -358,7 +366,7 @@ class Claims implements BlockClaims {
       // Gone already, or by now somebody else's object of the same name: not ours in either case.
       if (code !== 'NOT_FOUND' && code !== 'CONFLICT') return this.#failed(error);
     }
-    this.#retry.succeeded();
+    this.#succeeded();
     // The view may still show it.
     if (view().blocks.has(block.name)) block.state = 'returned';
     else this.#own.forget(block.name);
@@ -366,8 +374,16 @@ class Claims implements BlockClaims {
     return 0;
   }
 
+  /** A line of its own says what succeeded. */
+  #succeeded(): void {
+    this.#retry.succeeded();
+    this.#failure.isOver();
+  }
+
   #failed(error: unknown): number {
-    this.#options.log.warn('block_claim_failed', withRemedy(error), errorFields(error));
+    if (this.#failure.isNews(codeOf(error))) {
+      this.#options.log.warn('block_claim_failed', withRemedy(error), errorFields(error));
+    }
     return this.#retry.failed(this.#options.now());
   }
 

@@ -28,6 +28,7 @@ import { createPeerPublication } from './peer-publication.ts';
 import { type NodeEvents, createNodeEvents } from './node-events.ts';
 import { type ObjectWatchOptions, createObjectWatch } from './object-watch.ts';
 import { type ServiceRanges, createServiceRanges, overlaps } from './service-ranges.ts';
+import { LastingFailure } from '../../telemetry/told-once.ts';
 import { createPersistentTask } from '../persistent-task.ts';
 import { type Trouble, isLastingAnswer, troubleOf } from '../trouble.ts';
 
@@ -111,6 +112,8 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   const settle = (): void => {
     if (isIdentityConfirmed && claims?.hasHeard === true) settled.resolve();
   };
+  const identityFailure = new LastingFailure();
+  const credentialsFailure = new LastingFailure();
   /** What fails now, by what was tried. */
   const failing = new Map<string, Trouble>();
   const note = (what: string, error: unknown, message: string): void => {
@@ -153,6 +156,9 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
     const { uid, podCidrs } = await connected().getNode(settings.nodeName);
     isNodeGone = false;
     failing.delete(IDENTITY);
+    if (identityFailure.isOver()) {
+      log.info('api_request_recovered', `The identity of Node "${settings.nodeName}" is known`);
+    }
     tellPodCidrs(podCidrs);
     if (identity !== undefined && identity.nodeUid !== uid) {
       // Nothing more is written under the identity that is gone.
@@ -190,7 +196,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       isNodeGone = codeOf(error) === 'NOT_FOUND';
       const message = `Cannot learn this node's identity from Node "${settings.nodeName}": ${withRemedy(error)}`;
       note(IDENTITY, error, message);
-      log.warn('api_request_failed', message, errorFields(error));
+      if (identityFailure.isNews(codeOf(error))) log.warn('api_request_failed', message, errorFields(error));
     },
     clock,
     random,
@@ -283,11 +289,14 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
     run: async () => {
       await configure();
       failing.delete(CREDENTIALS);
+      credentialsFailure.isOver(); // api_connected says it
     },
     failed(error) {
       const trouble = troubleOf(error);
       failing.set(CREDENTIALS, trouble);
-      log.error('credentials_failed', trouble.message, errorFields(error));
+      if (credentialsFailure.isNews(trouble.message)) {
+        log.error('credentials_failed', `${trouble.message}; it is tried again`, errorFields(error));
+      }
     },
     clock,
     random,

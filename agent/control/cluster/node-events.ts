@@ -56,7 +56,7 @@ export function createNodeEvents(options: NodeEventsOptions): NodeEvents {
       if (!isDue(one)) continue;
       const { trouble } = one;
       const reason = eventReason(trouble);
-      if (!one.isAdmitted && rate.admit(reason, clock.now()) === undefined) continue;
+      if (!one.isAdmitted && rate.admit(reason, '', clock.now()) === undefined) continue;
       one.isAdmitted = true;
       const api = await options.api();
       uid ??= await nodeUid(api);

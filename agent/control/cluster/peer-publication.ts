@@ -8,6 +8,7 @@ import { type Logger, errorFields } from '../../telemetry/logger.ts';
 import type { ClusterView } from './cluster-view.ts';
 import { withRemedy } from './api-remedy.ts';
 import { type Identity, ownedByNode } from './identity.ts';
+import { LastingFailure } from '../../telemetry/told-once.ts';
 import { createPersistentTask } from '../persistent-task.ts';
 import { RewritePace } from '../rewrite-pace.ts';
 
@@ -36,10 +37,13 @@ export interface PeerPublication {
 
 /** What was written and is not in the view after so long is not there: it was deleted before the view saw it. */
 const VIEW_LAG_MS = 30_000;
+/** So many writes in a row that did not last are no accident. */
+const CONTESTED = 2;
 
 export function createPeerPublication(options: PeerPublicationOptions): PeerPublication {
   const { api, log, clock } = options;
   const pace = new RewritePace();
+  const failing = new LastingFailure();
   /** What was written last and has not come back by the watch yet. */
   let written: Peer | undefined;
   let writtenAtMs = 0;
@@ -98,11 +102,11 @@ export function createPeerPublication(options: PeerPublicationOptions): PeerPubl
 
   const tell = ({ metadata: { name }, spec }: Peer, inRow: number): void => {
     const fields = { vtep_mac: spec.vtepMac, address: spec.addresses[0] };
-    if (inRow < 2) log.info('peer_published', `Published this node as peer "${name}"`, fields);
-    else {
+    if (inRow < CONTESTED) log.info('peer_published', `Published this node as peer "${name}"`, fields);
+    else if (inRow === CONTESTED) {
       log.warn(
         'peer_published',
-        `Published this node as peer "${name}" again: somebody keeps deleting or changing it. Check that Node "${name}" exists and that no other agent runs with HOSTNAME="${name}"`,
+        `Published this node as peer "${name}" again: somebody keeps deleting or changing it, and this goes on without being told again. Check that Node "${name}" exists and that no other agent runs with HOSTNAME="${name}"`,
         fields,
       );
     }
@@ -112,11 +116,12 @@ export function createPeerPublication(options: PeerPublicationOptions): PeerPubl
     async run() {
       await publish();
       options.done();
+      if (failing.isOver()) log.info('api_request_recovered', `This node's Peer is as it should be again`);
     },
     failed(error) {
       const message = `The other nodes cannot send to this node's pods: ${withRemedy(error)}`;
       options.failed(error, message);
-      log.warn('api_request_failed', message, errorFields(error));
+      if (failing.isNews(codeOf(error))) log.warn('api_request_failed', message, errorFields(error));
     },
     clock,
     random: options.random,

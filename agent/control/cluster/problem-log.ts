@@ -1,10 +1,12 @@
-// Tells each contradiction between the cluster's objects once, when it appears; the status pages list those that last.
-import type { EventName } from '../../telemetry/event-names.ts';
+// Tells each contradiction between the cluster's objects when it appears and when it is over; the status pages list those that last.
+import type { EventAt } from '../../telemetry/event-names.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import type { ViewProblem } from './cluster-view.ts';
 
 /** Blocks without a peer are left out: every join and leave has them for a moment. */
-const WORDS: { readonly [Kind in ViewProblem['kind']]: readonly [EventName, remedy: string] | undefined } = {
+const WORDS: {
+  readonly [Kind in ViewProblem['kind']]: readonly [EventAt<'warn'>, remedy: string] | undefined;
+} = {
   'same-address': [
     'peer_collision',
     'it gets no packets: give one of the two nodes another address, or delete its Peer',
@@ -20,12 +22,18 @@ const WORDS: { readonly [Kind in ViewProblem['kind']]: readonly [EventName, reme
   'block-without-peer': undefined,
 };
 
+/** With what to do; undefined where nothing is. */
+export function problemWords({ kind, text }: ViewProblem): string | undefined {
+  const words = WORDS[kind];
+  return words && `${text}; ${words[1]}`;
+}
+
 export interface ProblemLog {
   tell(problems: readonly ViewProblem[]): void;
 }
 
-export function createProblemLog(log: Pick<Logger, 'warn'>): ProblemLog {
-  let told: ReadonlySet<string> = new Set();
+export function createProblemLog(log: Pick<Logger, 'info' | 'warn'>): ProblemLog {
+  let told: ReadonlyMap<string, ViewProblem> = new Map();
   return {
     tell(problems) {
       for (const { kind, name, text } of problems) {
@@ -34,7 +42,13 @@ export function createProblemLog(log: Pick<Logger, 'warn'>): ProblemLog {
         const [event, remedy] = words;
         log.warn(event, `${text}; ${remedy}`, { name, kind });
       }
-      told = new Set(problems.map(({ text }) => text));
+      const now = new Map(
+        problems.filter(({ kind }) => WORDS[kind] !== undefined).map((each) => [each.text, each]),
+      );
+      for (const [text, { name, kind }] of told) {
+        if (!now.has(text)) log.info('contradiction_ended', `No more: ${text}`, { name, kind });
+      }
+      told = now;
     },
   };
 }

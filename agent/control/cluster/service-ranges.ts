@@ -11,6 +11,7 @@ import type { ApiEndpoint } from '../../kube/api-endpoint.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { createHttpClient } from '../../kube/http.ts';
 import { OperationError, codeOf } from '../../operation-error.ts';
+import { contextFields } from '../../telemetry/field-names.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import { VERSION } from '../../version.ts';
 import { createPersistentTask } from '../persistent-task.ts';
@@ -57,8 +58,8 @@ export function createServiceRanges(options: ServiceRangesOptions): ServiceRange
         'range_refused',
         `${conflict.message}. No pods are attached until then; those that run are left alone`,
         {
+          ...contextFields(conflict.context),
           code: conflict.code,
-          ...conflict.context,
         },
       );
     }

@@ -21,6 +21,8 @@ export interface SnapshotWriterOptions {
   readonly clock: Clock;
   /** OperationError SNAPSHOT_UNWRITABLE; it is tried again. */
   readonly failed: (error: OperationError) => void;
+  /** It is on the disk. */
+  readonly written?: () => void;
   /** Least time between a save and its file. */
   readonly delayMs?: number;
   /** Durable when it resolves; `writeSnapshot` unless told. */
@@ -50,6 +52,7 @@ export function createSnapshotWriter(options: SnapshotWriterOptions): SnapshotWr
     if (take === undefined) return;
     pending = undefined;
     writing = write(directory, take())
+      .then(() => options.written?.())
       .catch((error: unknown) => {
         pending ??= take;
         failed(unwritable(directory, error));

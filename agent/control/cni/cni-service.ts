@@ -9,6 +9,7 @@ import { openUnixListener } from '../../linux/unix-listener.ts';
 import type { Settings } from '../../settings.ts';
 import type { StepTaken } from '../../telemetry/cni-steps.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
+import { LastingFailure, Repeats } from '../../telemetry/told-once.ts';
 import { OperationError } from '../../operation-error.ts';
 import { type NodeReadiness, createAttachments } from './attachments.ts';
 import { type CniHandler, type CniOutcome, createCniServer } from './cni-server.ts';
@@ -16,7 +17,7 @@ import type { PodLinks } from '../node/pod-links.ts';
 import type { Repair } from '../repair.ts';
 import { createLeakWatch } from './leak-watch.ts';
 import { createLogHealth } from './log-health.ts';
-import { logOutcome } from './outcome-log.ts';
+import { createOutcomeLog } from './outcome-log.ts';
 import { createTombstones } from './tombstones.ts';
 
 const DEADLINE_MS = 60_000;
@@ -47,11 +48,13 @@ export interface CniService {
 export async function startCniService(options: CniServiceOptions): Promise<CniService> {
   const { settings, log } = options;
   const handler = createHandler(options);
+  const outcomes = createOutcomeLog(log, () => performance.now());
+  const left = new Repeats(); // deletions that cannot be carried out
   const server = createCniServer({
     handler,
     observe(outcome, seconds) {
       options.observe(outcome, seconds);
-      logOutcome(outcome, seconds, log);
+      outcomes.tell(outcome, seconds);
     },
     waited: (verb, seconds) => options.stepped({ verb, step: 'wait', seconds, isFailed: false }),
     async beforeAdd() {
@@ -62,8 +65,12 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
   const tombstones = createTombstones({
     directory: join(settings.stateDirectory, 'tombstones'),
     answer: server.replay,
-    failed: (file, reason) =>
-      log.warn('cni_failed', `Cannot carry out the deletion in "${file}": ${reason}`, { reason }),
+    failed(file, reason) {
+      const message = `Cannot carry out the deletion that was left in "${file}": ${reason}; it is tried again. Where it stays, look at the file, and delete it once its pod is gone`;
+      const repeated = left.admit(message, performance.now());
+      if (repeated === undefined) log.debug('cni_failed', message);
+      else log.warn('cni_failed', message, repeated > 1 ? { repeated } : {});
+    },
   });
   const replay = async (): Promise<void> => {
     const replayed = await tombstones.replay();
@@ -79,6 +86,7 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
     log,
     repaired: options.repaired,
   });
+  const comparing = new LastingFailure();
   const logHealth = createLogHealth(options.pool, log);
   // Deletions first: what they remove is no leak.
   const look = async (): Promise<void> => {
@@ -86,11 +94,14 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
     logHealth.look();
     try {
       await leaks.look();
+      if (comparing.isOver())
+        log.info('network_recovered', 'The allocations are compared with the kernel again');
     } catch (error) {
       if (!(error instanceof OperationError)) throw error; // our own bug
+      if (!comparing.isNews(error.code)) return;
       log.warn(
         'network_failed',
-        `Cannot compare the allocations with the kernel; it is tried again: ${error.message}`,
+        `Cannot compare the allocations with the kernel: ${error.message}; it is tried again. Addresses of pods that vanished stay taken until then: free memory or file descriptors on the node`,
         errorFields(error),
       );
     }
@@ -131,7 +142,7 @@ const createHandler = ({ pool, links, node, log, stepped }: CniServiceOptions): 
     undoFailed: ({ containerId, interfaceName }, error) =>
       log.warn(
         'cni_failed',
-        `Cannot undo a failed ADD of ${containerId}/${interfaceName}; it is cleaned up later`,
+        `Cannot undo a failed ADD of ${containerId}/${interfaceName}: nothing is to be done, it is cleaned up within seconds`,
         errorFields(error),
       ),
   });

@@ -50,6 +50,12 @@ export function createConfigurationKeeper(settings: ConfigurationSettings, log: 
       }
       tellUnused(state);
       const found = overruled(state);
+      if (found === undefined && trouble !== undefined) {
+        log.info(
+          'cni_configuration_effective',
+          `The runtime attaches pods by "${CNI_CONFIGURATION_FILE}" again`,
+        );
+      }
       if (found !== undefined && found.message !== trouble?.message) {
         log.warn('cni_configuration_foreign', found.message, { code: found.code });
       }

@@ -1,21 +1,37 @@
-// The log line of one answered request: each ADD and DEL at debug, failures as warnings.
+// The log line of one answered request: each ADD and DEL at debug, failures as warnings. The same failure of many pods, which the runtime tries
+// again every few seconds, is told once in ten minutes with how often it was; each of them is at debug.
 import { formatIpv4 } from '../../../proto/address.ts';
 import type { Logger } from '../../telemetry/logger.ts';
+import { Repeats } from '../../telemetry/told-once.ts';
 import type { CniOutcome } from './cni-server.ts';
 
-/** `seconds`: from the whole request to the reply. */
-export function logOutcome(outcome: CniOutcome, seconds: number, log: Pick<Logger, 'debug' | 'warn'>): void {
+export interface OutcomeLog {
+  /** `seconds`: from the whole request to the reply. */
+  tell(outcome: CniOutcome, seconds: number): void;
+}
+
+export function createOutcomeLog(log: Pick<Logger, 'debug' | 'warn'>, nowMs: () => number): OutcomeLog {
+  const repeats = new Repeats();
+  return { tell: (outcome, seconds) => tellOutcome(outcome, seconds, { log, repeats, nowMs: nowMs() }) };
+}
+
+interface Telling {
+  readonly log: Pick<Logger, 'debug' | 'warn'>;
+  readonly repeats: Repeats;
+  readonly nowMs: number;
+}
+
+function tellOutcome(outcome: CniOutcome, seconds: number, { log, repeats, nowMs }: Telling): void {
   const { command, containerId, interfaceName, podName, error, attachment } = outcome;
   const fields = { command, container: containerId, interface: interfaceName, pod: podName };
   if (error !== undefined) {
+    const event = command === 'unknown' ? 'cni_refused' : 'cni_failed';
+    const message = command === 'unknown' ? error.msg : `${command} failed: ${error.msg}`;
+    const facts = { ...(command !== 'unknown' && fields), cni_code: error.code };
     // A runtime asks for the status every few seconds; agent_not_ready has said it once.
-    if (command === 'unknown') log.warn('cni_refused', error.msg, { code: error.code });
-    else {
-      log[command === 'STATUS' ? 'debug' : 'warn']('cni_failed', `${command} failed: ${error.msg}`, {
-        ...fields,
-        code: error.code,
-      });
-    }
+    const repeated = command === 'STATUS' ? undefined : repeats.admit(message, nowMs);
+    if (repeated === undefined) log.debug(event, message, facts);
+    else log.warn(event, message, { ...facts, ...(repeated > 1 && { repeated }) });
     return;
   }
   if (command !== 'ADD' && command !== 'DEL') return;

@@ -4,6 +4,8 @@ import type { Author } from './network-events.ts';
 export interface Contest {
   /** True once, when repairs have become a contest; true again only after calm. */
   repaired(count: number, nowMs: number): boolean;
+  /** From then on until calm. */
+  isOn(nowMs: number): boolean;
 }
 
 export const WINDOW_MS = 60_000;
@@ -16,6 +18,7 @@ export function createContest(): Contest {
   let repairs = 0;
   let lastContestedMs = Number.NEGATIVE_INFINITY;
   return {
+    isOn: (nowMs) => nowMs - lastContestedMs <= CALM_MS,
     repaired(count, nowMs) {
       if (nowMs - windowStart > WINDOW_MS) {
         windowStart = nowMs;

@@ -29,7 +29,7 @@ export function createDeviceMtu({ setting, mtu, underlay, log }: DeviceMtuOption
       if (wanted !== current) {
         log.warn(
           'mtu_changed',
-          `Interface "${found.name}" has an MTU of ${found.mtu} now: the pod network's is ${wanted}, after ${current}. Pods that run keep theirs`,
+          `Interface "${found.name}" has an MTU of ${found.mtu} now: the pod network's is ${wanted}, after ${current}. Pods that run keep theirs: make them anew where they should have it`,
           { interface: found.name, mtu: wanted, mtu_before: current },
         );
       }

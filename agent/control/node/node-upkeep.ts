@@ -20,7 +20,7 @@ import { createSweepPace } from './sweep-pace.ts';
 import { createPersistentTask } from '../persistent-task.ts';
 import type { Settings } from '../../settings.ts';
 import { type Repair, textsOf } from '../repair.ts';
-import { type Trouble, troubleOf } from '../trouble.ts';
+import { type Trouble, isListed, troubleOf } from '../trouble.ts';
 
 export interface NodeUpkeepOptions {
   readonly settings: Pick<Settings, 'range' | 'blockPrefixLength' | 'vni' | 'port' | 'masquerade'>;
@@ -58,8 +58,8 @@ export interface NodeUpkeep {
   gateway(): Ipv4 | undefined;
   /** Why pods cannot be attached, in words; undefined when they can. */
   blocked(): string | undefined;
-  /** What it fails with, again and again. */
-  trouble(): Trouble | undefined;
+  /** What it fails with, again and again, and who undoes what it does. */
+  troubles(): readonly Trouble[];
   stop(): void;
 }
 
@@ -83,6 +83,7 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
 
   const contest = createContest();
   let author: Author | undefined;
+  let contested: Trouble | undefined;
   /** As far as the kernel has told. */
   let rulesUntouched = false;
 
@@ -129,23 +130,32 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
     inForce = desired;
     if (repairs.length > 0) {
       const text = textsOf(repairs).join('; ');
-      if (!isRepair) log[isPeers ? 'debug' : 'info']('network_made', text);
+      if (!isRepair && isPeers) log.debug('network_made', text);
+      else if (!isRepair) log.info('network_made', text);
       else {
         options.repaired(repairs);
-        log.warn(
-          'network_repaired',
-          `Somebody changed the node's network, put right: ${text}. If it goes on, find out which program does it`,
-        );
+        const message = `Somebody changed the node's network, put right: ${text}. If it goes on, find out which program does it`;
+        if (contest.isOn(clock.now())) log.debug('network_repaired', message);
+        else log.warn('network_repaired', message);
         if (contest.repaired(repairs.length, clock.now())) {
+          contested = {
+            code: 'NETWORK_CONTESTED',
+            message: `A program of this node undoes what the agent puts right, again and again: ${authorWords(author)}. Tell it to leave the interfaces "${BRIDGE}", "${TUN}" and "${POD_PORT_PREFIX}…", their routes, and the nftables tables "weft" alone`,
+          };
           log.warn(
             'network_contested',
-            `A program of this node undoes what the agent puts right, again and again: ${authorWords(author)}. Tell it to leave the interfaces "${BRIDGE}", "${TUN}" and "${POD_PORT_PREFIX}…", their routes, and the nftables tables "weft" alone`,
+            contested.message,
             author === undefined ? {} : { process: author.portId },
           );
         }
       }
     }
     gateway = wanted;
+    if (contested !== undefined && !contest.isOn(clock.now())) {
+      contested = undefined;
+      log.info('network_contest_ended', 'Nobody has undone repairs for ten minutes');
+    }
+    if (failure !== undefined) log.info('network_recovered', "The node's network is as it should be again");
     failure = undefined;
     problems.tell(view.problems);
     publish(view, wanted);
@@ -178,7 +188,10 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
     failed: (error) => {
       const isNew = failure?.message !== troubleOf(error).message;
       failure = troubleOf(error);
-      if (isNew) log.error('network_failed', `${failure.message}; it is tried again`, errorFields(error));
+      if (isNew) {
+        const remedy = isListed(failure) ? '' : ': look what `weft doctor` finds on this node';
+        log.error('network_failed', `${failure.message}; it is tried again${remedy}`, errorFields(error));
+      }
       options.failed(failure.message);
     },
     clock,
@@ -196,7 +209,7 @@ export function createNodeUpkeep(options: NodeUpkeepOptions): NodeUpkeep {
     },
     gateway: () => gateway,
     blocked: () => failure?.message ?? held,
-    trouble: () => failure,
+    troubles: () => [failure, contested].filter((trouble) => trouble !== undefined),
     stop() {
       task.stop();
       pace.stop();

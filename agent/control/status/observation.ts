@@ -6,6 +6,7 @@ import { PROBE_INTERVAL_MS } from '../../../proto/probe.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
 import { readRoleStates, rolesPath } from '../../role-states.ts';
 import type { Settings } from '../../settings.ts';
+import { codeOf } from '../../operation-error.ts';
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
 import { type Metrics, createMetrics } from '../../telemetry/metrics.ts';
 import { type FirewallRefusals, refusalTotals } from '../../telemetry/refusal-totals.ts';
@@ -17,12 +18,15 @@ import {
   peerRow,
   readStats,
 } from '../../telemetry/stats-reader.ts';
+import { LastingFailure } from '../../telemetry/told-once.ts';
 import type { ClusterLink } from '../cluster/cluster-link.ts';
 import type { ClusterView } from '../cluster/cluster-view.ts';
 import { openFirewallCounters } from '../node/firewall-counters.ts';
 import { type Repair, textsOf } from '../repair.ts';
 import type { Trouble } from '../trouble.ts';
 import { createMetricsSource } from './metrics-source.ts';
+import { silentPeers } from '../node-troubles.ts';
+import { type DropSources, createDropLog } from './drop-log.ts';
 import { createPathMtuLog } from './path-mtu-log.ts';
 import type { NodeReport } from '../../../proto/node-report.ts';
 import { type IpamSources, ipamFacts, ipamReport, peerStatuses, settingsTold } from './node-facts.ts';
@@ -61,6 +65,8 @@ export interface Observation extends StatusSource {
   readonly counters: Omit<Metrics, 'contentType' | 'render' | 'repaired'>;
   repaired(repairs: readonly Repair[]): void;
   failed(message: string): void;
+  /** Peers that have been silent for long, as of the last look. */
+  silentPeers(): Trouble | undefined;
   /** To be called each probe interval: connections that change in between are noticed then. */
   look(): void;
   close(): void;
@@ -89,6 +95,8 @@ export function createObservation(options: ObservationOptions): Observation {
 
   const pathMtuLog = createPathMtuLog(log);
   const probeLoss = createProbeLoss();
+  const dropLog = createDropLog(log);
+  const share = Math.random();
 
   const stats = (): StatsSnapshot | undefined => {
     return readStats({
@@ -98,11 +106,20 @@ export function createObservation(options: ObservationOptions): Observation {
     });
   };
   const firewallCounters = openFirewallCounters();
+  const countingFailure = new LastingFailure();
   const firewallRefusals = (): FirewallRefusals => {
     try {
-      return firewallCounters.read();
+      const counted = firewallCounters.read();
+      countingFailure.isOver();
+      return counted;
     } catch (error) {
-      log.warn('status_failed', 'Cannot count the packets that nftables refused', errorFields(error));
+      if (countingFailure.isNews(codeOf(error))) {
+        log.warn(
+          'status_failed',
+          'Cannot count the packets that nftables refused: status and metrics are without them. Look whether "nft list table inet weft" works on the node',
+          errorFields(error),
+        );
+      }
       return new Map();
     }
   };
@@ -113,6 +130,11 @@ export function createObservation(options: ObservationOptions): Observation {
     probeLoss.observe(peers, snapshot, monotonicMs());
     pathMtuLog.tell(connections, options.mtu());
     return connections;
+  };
+  const dropSources = (snapshot: StatsSnapshot | undefined): DropSources | undefined => {
+    if (snapshot === undefined) return undefined;
+    const rows = [...options.view().reachable].map(([peer, { slot }]) => ({ peer, row: peerRow(slot) }));
+    return { stats: snapshot, rows, firewall: firewallRefusals() };
   };
   const api = (): { isConnected: boolean; lastSyncAgeSeconds: number | undefined } => {
     const states = Object.values(options.link().reflectors() ?? {});
@@ -225,7 +247,13 @@ export function createObservation(options: ObservationOptions): Observation {
     failed(message) {
       lastError = { text: message, atMs: monotonicMs() };
     },
-    look: () => void observe(stats()),
+    silentPeers: () =>
+      silentPeers(tracker.current(), { nowMs: monotonicMs(), random: share, port: settings.port }),
+    look() {
+      const snapshot = stats();
+      observe(snapshot);
+      dropLog.look(() => dropSources(snapshot), monotonicMs());
+    },
     close: () => firewallCounters.close(),
   };
 }
