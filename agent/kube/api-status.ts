@@ -25,6 +25,8 @@ export interface ApiAnswer {
   readonly body: unknown;
   readonly method?: string;
   readonly retryAfter?: string | undefined;
+  /** The credentials that were sent, as their header has them. */
+  readonly authorization?: string | undefined;
 }
 
 const LONGEST_QUOTE = 500;
@@ -35,7 +37,8 @@ export function statusError(answer: ApiAnswer): OperationError {
   const details = statusOf(answer.body);
   const code = codeFor(status, details.reason, answer.method);
   const retryAfterMs = retryAfterOf(answer.retryAfter) ?? details.retryAfterMs;
-  const words = details.message === undefined ? '' : `: ${quote(details.message)}`;
+  const words =
+    details.message === undefined ? '' : `: ${quote(withoutSecrets(details.message, answer.authorization))}`;
   return new OperationError(`Cannot ${action}: the API server answered ${status}${words}`, {
     code,
     context: { status, reason: details.reason, retryAfterMs },
@@ -83,6 +86,18 @@ function statusOf(body: unknown): StatusDetails {
 function retryAfterOf(header: string | undefined): number | undefined {
   if (header === undefined || !/^\d{1,6}$/.test(header)) return undefined;
   return Math.min(Number(header) * 1000, LONGEST_RETRY_AFTER_MS);
+}
+
+/**
+ * Proxies before the API server quote the request in their refusals, and with it the token that was sent; and what looks like a token is one, whosever.
+ * What an agent logs is read by more people than may have its rights.
+ */
+export function withoutSecrets(text: string, authorization?: string): string {
+  const sent = authorization?.split(' ').at(-1) ?? '';
+  const cleaned = sent === '' ? text : text.replaceAll(sent, '[token]');
+  return cleaned
+    .replaceAll(/\b(bearer|basic)(\s+|%20)[\w.~+/=-]{8,}/gi, '$1 [token]')
+    .replaceAll(/\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]+)?/g, '[token]');
 }
 
 /** On one line and bounded: it ends up in the log. */

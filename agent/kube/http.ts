@@ -194,6 +194,7 @@ export function createHttpClient({
       status: response.statusCode ?? 0,
       retryAfter: response.headers['retry-after'],
       body,
+      authorization: await endpoint.authorization(),
     });
   }
 

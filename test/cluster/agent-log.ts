@@ -1,47 +1,9 @@
-// The agent's log as an operator reads it: `kubectl logs`, one JSON object a line, checked against the vocabulary of events.
-import { EVENTS } from '../../agent/telemetry/event-names.ts';
+// The agent's log as an operator reads it: `kubectl logs`, one JSON object a line, each checked against the closed lists (log-line.ts).
 import { runScript } from '../lab/command.ts';
+import { type LogLine, parseLog } from '../support/log-line.ts';
 import type { Cluster } from './cluster.ts';
 
-export interface LogLine {
-  readonly time: string;
-  readonly level: string;
-  readonly role: string;
-  readonly event: string;
-  readonly msg: string;
-  readonly [field: string]: unknown;
-}
-
-const NAMES: ReadonlySet<string> = new Set(EVENTS.map(([name]) => name));
-const LEVELS: ReadonlySet<unknown> = new Set(['trace', 'debug', 'info', 'warn', 'error']);
-const ROLES: ReadonlySet<unknown> = new Set(['keeper', 'control', 'dataplane']);
-
-/** Throws at a line that is not as docs/operations/log-events.md says. */
-export function parseLog(text: string): readonly LogLine[] {
-  return text
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => {
-      const parsed: unknown = line.startsWith('{') ? JSON.parse(line) : undefined;
-      if (!isLogLine(parsed)) throw new Error(`The agent wrote a line that is no log event: ${line}`);
-      return parsed;
-    });
-}
-
-function isLogLine(value: unknown): value is LogLine {
-  if (typeof value !== 'object' || value === null) return false;
-  const { time, level, role, event, msg } = value as Partial<LogLine>; // as: each field is checked here
-  return (
-    typeof time === 'string' &&
-    !Number.isNaN(Date.parse(time)) &&
-    LEVELS.has(level) &&
-    ROLES.has(role) &&
-    typeof event === 'string' &&
-    NAMES.has(event) &&
-    typeof msg === 'string' &&
-    msg !== ''
-  );
-}
+export { type LogLine, parseLog, withEvent } from '../support/log-line.ts';
 
 /** By `kubectl logs`: of the agent that runs on a node now. */
 export async function agentLog(cluster: Cluster, node: string): Promise<readonly LogLine[]> {
@@ -57,6 +19,3 @@ export async function agentLogFiles(node: Cluster['nodes'][number]): Promise<rea
   const text = await runScript(node.place, ['cat /var/log/pods/weft_weft-*/agent/*.log | cut -d " " -f 4-']);
   return parseLog(text);
 }
-
-export const withEvent = (lines: readonly LogLine[], event: string): readonly LogLine[] =>
-  lines.filter((line) => line.event === event);

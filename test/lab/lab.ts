@@ -1,5 +1,8 @@
 // A lab: nodes with agents, kernel nodes, pods and an API server inside one enclosure (enclosure.ts). The demo, the tests and the
 // benchmarks use it; what it makes ends with the program.
+import { existsSync, readFileSync } from 'node:fs';
+
+import { parseLog } from '../support/log-line.ts';
 import type { Place } from './command.ts';
 import { type Agent, type AgentEnvironment, createAgent } from './agent.ts';
 import { type LabApi, createLabApi } from './api-server.ts';
@@ -51,6 +54,7 @@ export interface Lab {
   readonly endpoint: (at: Pod | NodeNamespace) => Promise<Endpoint>;
   /** The last lines of every log, for a failure's message. */
   readonly logs: () => string;
+  /** Rejects when an agent has written a line that is no log event. */
   readonly close: () => Promise<void>;
 }
 
@@ -188,9 +192,19 @@ export async function createLab({ faults = false }: LabOptions = {}): Promise<La
       api.close();
       await Promise.all(namespaces.map((namespace) => namespace.remove()));
       await removeUnderlay();
+      for (const { agent } of nodes) parseLog(agentLines(agent.logFile));
     },
   };
 }
+
+/** What else is in the file are the last words of processes that a test ended badly. */
+const agentLines = (file: string): string =>
+  existsSync(file)
+    ? readFileSync(file, 'utf8')
+        .split('\n')
+        .filter((line) => line.startsWith('{'))
+        .join('\n')
+    : '';
 
 /** Runs `body` in a new lab. When it fails, the logs' last lines go to stderr. */
 export async function withLab<T>(options: LabOptions, body: (lab: Lab) => Promise<T>): Promise<T> {

@@ -141,3 +141,17 @@ test('reflector timing stays within its bounds', () => {
   assert.equal(silenceBoundMs(3), 30_000);
   assert.equal(silenceBoundMs(5000), 90_000);
 });
+
+test('statusError: a token that somebody quotes is not repeated, whosever it is', () => {
+  const words = (message: string): string =>
+    statusError({
+      action: 'get node "a"',
+      status: 403,
+      body: { message },
+      authorization: 'Bearer mine.of-the/agent==',
+    }).message;
+  assert.match(words('request with mine.of-the/agent== is refused'), /"request with \[token\] is refused"$/);
+  assert.match(words('header Authorization: Bearer theirs-12345678'), /Bearer \[token\]"$/);
+  assert.match(words('got eyJhbGciOiJSUzI1NiIs.eyJpc3MiOi.c2ln-bmF0'), /got \[token\]"$/);
+  assert.match(words('User "system:serviceaccount:weft:weft-agent" cannot'), /weft-agent\\" cannot"$/);
+});
