@@ -92,6 +92,9 @@ find_missing() {
   fi
   need sysctl procps
   need promtool prometheus
+  # The live map's browser; test/support/chromium.ts takes any of these.
+  has chromium-headless-shell || has chromium || has chromium-browser || has google-chrome ||
+    missing="$missing chromium-headless-shell"
 }
 find_missing
 

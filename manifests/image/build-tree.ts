@@ -11,7 +11,8 @@ const CHECKOUT = join(import.meta.dirname, '../..');
 const SOURCES = ['agent', 'proto'];
 /** Build steps of the checkout and their sources; in the image there is nothing to build with. */
 const LEFT_OUT = /^agent\/dataplane\/(?:assemble\.ts$|assembly\/)/;
-const DATA = /\.wasm$/;
+/** Goes along as it is; of scripts those of the live map, which browsers run. */
+const DATA = /\.wasm$|^agent\/control\/map\/page\/[\w-]+\.(?:js|css|html)$/;
 /** The runtime itself is placed elsewhere; the others serve the lab alone, or nothing that is executed here. */
 const PACKAGES_LEFT_OUT = /^(?:node-linux-|dgram-as-promised$)/;
 const LOADED = /\.(?:js|cjs|mjs|json|node|wasm)$|^(?:LICEN[CS]E|NOTICE)/i;

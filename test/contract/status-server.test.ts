@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
+import { get } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
 
 import type { NodeReport } from '../../proto/node-report.ts';
+import type { MapFacts } from '../../agent/control/map/map-form.ts';
 import { openStatusServer } from '../../agent/control/status/status-server.ts';
+import { createMapRig } from '../support/map-rig.ts';
 import { ipamReport, nodeReport } from '../support/node-report.ts';
 
 const host = '127.0.0.1';
+const mapOfOne = (): MapFacts => createMapRig({ names: ['node-b'], seed: 1 }).facts();
 
 async function withServer(
   facts: () => NodeReport,
@@ -18,6 +22,7 @@ async function withServer(
       facts,
       ipam: () => ipamReport,
       metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'weave_max_ips 1\n' }),
+      map: mapOfOne,
     },
     status: { host, port: 0 },
     metrics: { host, port: 0 },
@@ -111,6 +116,7 @@ test('openStatusServer: an address in use is one clear error, and nothing stays 
         facts: () => nodeReport,
         ipam: () => ipamReport,
         metrics: async () => ({ contentType: '', text: '' }),
+        map: mapOfOne,
       },
       status: { host, port: 0 },
       metrics: { host, port },
@@ -122,4 +128,62 @@ test('openStatusServer: an address in use is one clear error, and nothing stays 
     },
   );
   await new Promise((resolve) => other.close(resolve));
+});
+
+/** The status code for a request that calls the server by another name. */
+const statusAs = (url: string, name: string): Promise<number | undefined> =>
+  new Promise((resolve, reject) => {
+    get(url, { headers: { host: name } }, (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    }).on('error', reject);
+  });
+
+test('status server: the live map and what it loads, each with a policy that lets nothing else in', async () => {
+  await withServer(
+    () => nodeReport,
+    async ({ status }) => {
+      const html = await (await fetch(`${status}/map`)).text();
+      const loaded = [...html.matchAll(/(?:href|src)="(map\/[^"]+)"/g)].map((match) => match[1] ?? '');
+      assert.ok(loaded.length >= 4);
+      for (const path of ['map', 'map/facts', ...loaded]) {
+        const response = await fetch(`${status}/${path}`);
+        assert.equal(response.status, 200, path);
+        const policy = response.headers.get('content-security-policy') ?? '';
+        assert.match(policy, /^default-src 'none'; script-src 'self';/);
+        assert.doesNotMatch(policy, /unsafe|\*|https?:/);
+        assert.equal(response.headers.get('x-content-type-options'), 'nosniff');
+        assert.equal(response.headers.get('access-control-allow-origin'), null);
+      }
+      const facts = (await (await fetch(`${status}/map/facts`)).json()) as MapFacts; // as: our own answer
+      assert.deepEqual(
+        facts.peers.map(([name]) => name),
+        ['node-b'],
+      );
+      for (const path of [
+        'map/',
+        'map/tsconfig.json',
+        'map/../status',
+        'map/..%2fmap-routes.ts',
+        'map/constructor',
+      ]) {
+        const response = await fetch(`${status}/${path}`);
+        assert.ok(response.status === 404 || response.url === `${status}/status`, path);
+      }
+    },
+  );
+});
+
+test('status server: by a name that others can own nothing is answered; metrics are', async () => {
+  await withServer(
+    () => nodeReport,
+    async ({ status, metrics }) => {
+      for (const path of ['/map', '/map/facts', '/status', '/report', '/readyz']) {
+        assert.equal(await statusAs(status + path, 'rebound.example:6784'), 421, path);
+        assert.equal(await statusAs(status + path, 'localhost:40123'), 200, path);
+        assert.equal(await statusAs(status + path, '127.0.0.1'), 200, path);
+      }
+      assert.equal(await statusAs(`${metrics}/metrics`, 'node-1.example:6782'), 200);
+    },
+  );
 });

@@ -62,6 +62,8 @@ export const AREAS: readonly Area[] = [
     ],
     node: ANY_NODE,
   },
+  // What a browser runs: no Node, no packages.
+  { path: 'agent/control/map/page/', mayImport: [], node: [] },
   {
     path: 'agent/',
     mayImport: [

@@ -168,6 +168,8 @@ describe('layering', () => {
     ['agent/control/main.ts', '@kubernetes/client-node/dist/config.js', 'agent/kube/cluster-config.ts only'],
     ['agent/control/main.ts', '…', 'must be a literal'],
     ['embedded-api/watch.ts', '../agent/kube/clock.ts', 'embedded-api/ may import proto/'],
+    ['agent/control/map/page/page.js', '../map-facts.ts', 'agent/control/map/page/ may import nothing'],
+    ['agent/control/map/page/page.js', 'node:fs', 'may import of Node: nothing'],
     ['tools/x.ts', 'node:fs', 'is in no area'],
   ] as const) {
     it(`refuses ${file} importing "${specifier}"`, () => {

@@ -38,6 +38,9 @@ const versionOf = (path: string): string =>
   (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version; // as: npm's form
 const version = versionOf(join(CHECKOUT, 'package.json'));
 
+/** Of the live map: for browsers, so nothing is made of it. */
+const MAP_PAGE = 'agent/control/map/page/';
+
 const dockerfile = readFileSync(join(CHECKOUT, 'Dockerfile'), 'utf8');
 
 describe('the tree of the image', () => {
@@ -49,8 +52,8 @@ describe('the tree of the image', () => {
     assert.equal(status, 0, said);
     scripts = ['agent', 'proto'].flatMap((folder) =>
       readdirSync(join(tree, folder), { recursive: true, encoding: 'utf8' })
-        .filter((name) => name.endsWith('.js'))
-        .map((name) => join(folder, name)),
+        .map((name) => join(folder, name))
+        .filter((name) => name.endsWith('.js') && !name.startsWith(MAP_PAGE)),
     );
   });
 
@@ -99,6 +102,29 @@ describe('the tree of the image', () => {
       );
     }
     assert.ok(named > 200, `only ${named} found`);
+  });
+
+  it('has the page of the live map as it is, and its routes find every file', () => {
+    const page = join(CHECKOUT, MAP_PAGE);
+    const files = readdirSync(page).filter((name) => name !== 'tsconfig.json');
+    assert.deepEqual(readdirSync(join(tree, MAP_PAGE)).sort(), files.sort());
+    for (const name of files) {
+      assert.equal(
+        readFileSync(join(tree, MAP_PAGE, name), 'utf8'),
+        readFileSync(join(page, name), 'utf8'),
+        name,
+      );
+    }
+    const program = [
+      `import { mapRoutes } from ${JSON.stringify(join(tree, 'agent/control/map/map-routes.js'))};`,
+      'for (const [path, route] of mapRoutes({ map: () => ({}) })) console.log(path, route().body.length > 0);',
+    ].join('\n');
+    const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
+      encoding: 'utf8',
+    });
+    const answered = stdout.trim().split('\n');
+    assert.equal(answered.length, files.length + 1, stderr); // and the facts
+    for (const line of answered) assert.match(line, /^\/map(\/[\w.-]+)? true$/);
   });
 
   it('runs: the keeper refuses to start without its settings, in its own words', () => {

@@ -27,6 +27,7 @@ import type { Trouble } from '../trouble.ts';
 import { createMetricsSource } from './metrics-source.ts';
 import { silentPeers } from '../node-troubles.ts';
 import { type DropSources, createDropLog } from './drop-log.ts';
+import { mapFacts } from '../map/map-facts.ts';
 import { createPathMtuLog } from './path-mtu-log.ts';
 import type { NodeReport } from '../../../proto/node-report.ts';
 import { type IpamSources, ipamFacts, ipamReport, peerStatuses, settingsTold } from './node-facts.ts';
@@ -237,6 +238,16 @@ export function createObservation(options: ObservationOptions): Observation {
   return {
     facts,
     ipam: () => ipamReport(ipamSources()),
+    map: () =>
+      mapFacts({
+        report: facts(),
+        range: settings.range,
+        quarantineMs: settings.blockQuarantineMs,
+        view: options.view(),
+        stats: stats(),
+        nowMs: monotonicMs(),
+        viewNowMs: options.viewMs(),
+      }),
     metrics: async () => ({ contentType: metrics.contentType, text: await metrics.render() }),
     counters: metrics,
     repaired(list) {

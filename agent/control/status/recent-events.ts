@@ -57,7 +57,7 @@ export function createRecentEvents(clockMs: () => number): RecentEvents {
 const NAME = /^(?!UNKNOWN$)[A-Z]/;
 
 function textOf(message: string, fields: LogFields = {}): string {
-  const code = String(fields['code'] ?? '');
+  const code = fields['code'] ?? '';
   const text = !NAME.test(code) || message.includes(code) ? message : `${message} (${code})`;
   return text.length <= LONGEST ? text : `${text.slice(0, LONGEST)}…`;
 }

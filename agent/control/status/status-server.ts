@@ -7,8 +7,10 @@ import { OperationError, codeOf } from '../../operation-error.ts';
 import type { IpamReport, NodeReport, RefusedReport } from '../../../proto/node-report.ts';
 import { statusScreen } from '../../report/status-screen.ts';
 import { connectionsTable, ipamTables, peersTable, attachmentsTable } from '../../report/tables.ts';
+import { isOwnHost } from '../map/host-name.ts';
+import { type MapSource, mapRoutes } from '../map/map-routes.ts';
 
-export interface StatusSource {
+export interface StatusSource extends MapSource {
   facts(): NodeReport;
   ipam(): IpamReport;
   /** The Prometheus text format. */
@@ -41,6 +43,7 @@ interface Answer {
   readonly status: number;
   readonly contentType: string;
   readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 type Route = () => Answer | Promise<Answer>;
@@ -48,6 +51,11 @@ type Route = () => Answer | Promise<Answer>;
 const TEXT = 'text/plain; charset=utf-8';
 const JSON_TYPE = 'application/json; charset=utf-8';
 const LIMITS = { headersTimeout: 5000, requestTimeout: 5000, keepAliveTimeout: 30_000, maxHeaderSize: 8192 };
+const MISDIRECTED: Answer = {
+  status: 421,
+  contentType: TEXT,
+  body: 'Ask for this address by its number or as localhost: other names are not answered, so that no page of the web can read it.\n',
+};
 const MAX_CONNECTIONS = 64;
 const PATIENCE_STEP_MS = 100;
 
@@ -56,9 +64,12 @@ export async function openStatusServer(options: StatusServerOptions): Promise<St
   const { source, failed, patienceMs = 0 } = options;
   const open = (server: Server, where: ListenOn): Promise<Server> =>
     patiently(() => listen(server, { ...where, isShared: true }), patienceMs);
-  const status = await open(serve(statusRoutes(source), failed), options.status);
+  const status = await open(
+    serve({ routes: statusRoutes(source), failed, ownHost: options.status.host }),
+    options.status,
+  );
   try {
-    const metrics = await open(serve(metricsRoutes(source), failed), options.metrics);
+    const metrics = await open(serve({ routes: metricsRoutes(source), failed }), options.metrics);
     return {
       statusPort: portOf(status),
       metricsPort: portOf(metrics),
@@ -95,7 +106,10 @@ export async function openRefusedStatusServer(
     ['/healthz', text(200, 'ok\n')],
     ['/readyz', () => text(503, `${reason()}\n`)()],
   ]);
-  const server = await listen(serve(routes, options.failed), { ...options, isShared: false });
+  const server = await listen(serve({ routes, failed: options.failed, ownHost: options.host }), {
+    ...options,
+    isShared: false,
+  });
   return { close: () => closed(server) };
 }
 
@@ -129,6 +143,7 @@ function statusRoutes(source: StatusSource): ReadonlyMap<string, Route> {
       '/readyz',
       page(({ notReady }) => (notReady.length === 0 ? 'ok\n' : `${notReady.join('\n')}\n`), whenReady),
     ],
+    ...mapRoutes(source),
   ]);
 }
 
@@ -144,9 +159,17 @@ function metricsRoutes(source: StatusSource): ReadonlyMap<string, Route> {
   ]);
 }
 
-function serve(routes: ReadonlyMap<string, Route>, failed: StatusServerOptions['failed']): Server {
+interface ServeOptions {
+  readonly routes: ReadonlyMap<string, Route>;
+  readonly failed: StatusServerOptions['failed'];
+  /** Requests must call us by it or by an address (host-name.ts). Undefined: by any name, as what scrapes metrics does. */
+  readonly ownHost?: string;
+}
+
+function serve({ routes, failed, ownHost }: ServeOptions): Server {
   const server = createServer(LIMITS, (request, response) => {
-    void answer(routes, request)
+    const isMeant = ownHost === undefined || isOwnHost(request.headers.host, ownHost);
+    void (isMeant ? answer(routes, request) : Promise.resolve(MISDIRECTED))
       .catch((error: unknown) => {
         failed(request.url ?? '', error);
         return {
@@ -168,13 +191,17 @@ async function answer(routes: ReadonlyMap<string, Route>, request: IncomingMessa
     return { status: 405, contentType: TEXT, body: 'Only GET and HEAD are answered here.\n' };
   }
   if (route === undefined) {
-    return { status: 404, contentType: TEXT, body: `There is: ${[...routes.keys()].join(' ')}\n` };
+    return {
+      status: 404,
+      contentType: TEXT,
+      body: `There is: ${[...routes.keys()].filter((each) => !/\.\w+$/.test(each)).join(' ')}\n`,
+    };
   }
   return route();
 }
 
 function send(
-  { status, contentType, body }: Answer,
+  { status, contentType, body, headers }: Answer,
   request: IncomingMessage,
   response: ServerResponse,
 ): void {
@@ -184,6 +211,7 @@ function send(
     'content-length': bytes.length,
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
+    ...headers,
     ...(status === 405 ? { allow: 'GET, HEAD', connection: 'close' } : {}),
   });
   response.end(request.method === 'HEAD' ? undefined : bytes);
