@@ -38,6 +38,12 @@ describe(`the live map for everybody (seed ${seed})`, () => {
       assert.match(await focused(), /^node-3:/, 'the focus stays where it is when an answer comes');
       assert.equal(await page.evaluate('location.hash'), '#peer=node-3');
       assert.equal(await page.evaluate(`document.querySelectorAll('[role=option][tabindex="0"]').length`), 1);
+      await page.press('Escape');
+      assert.match(await focused(), /^node-3:/);
+      assert.deepEqual(
+        [await page.evaluate('location.hash'), await text(page, 'details-heading')],
+        ['', 'Details'],
+      );
       await page.press('Tab');
       assert.equal(await focused(), 'part');
       const before = await text(page, 'part-body');

@@ -53,13 +53,12 @@ export interface Page {
   evaluate<T>(expression: string): Promise<T>;
   /** Until the expression is truthy; its value. */
   until<T>(expression: string): Promise<T>;
-  press(
-    key: 'Tab' | 'ArrowDown' | 'ArrowUp' | 'ArrowLeft' | 'ArrowRight' | 'Home' | 'End' | 'Enter',
-  ): Promise<void>;
+  press(key: keyof typeof KEY_CODES): Promise<void>;
   type(text: string): Promise<void>;
   accessibleNodes(): Promise<readonly AccessibleNode[]>;
   /** A PNG of the whole page. */
-  screenshot(): Promise<Uint8Array>;
+  /** A PNG of the whole page, or of what is in view. */
+  screenshot(isView?: boolean): Promise<Uint8Array>;
 }
 
 export interface Chromium {
@@ -249,8 +248,11 @@ async function openPage(wire: Wire, sessionId: string): Promise<Page> {
           description: text(description),
         }));
     },
-    async screenshot() {
-      const { data } = await send('Page.captureScreenshot', { format: 'png', captureBeyondViewport: true });
+    async screenshot(isView = false) {
+      const { data } = await send('Page.captureScreenshot', {
+        format: 'png',
+        captureBeyondViewport: !isView,
+      });
       return Buffer.from(String(data), 'base64');
     },
   };
@@ -260,6 +262,7 @@ async function openPage(wire: Wire, sessionId: string): Promise<Page> {
 const KEY_CODES = {
   Tab: 9,
   Enter: 13,
+  Escape: 27,
   End: 35,
   Home: 36,
   ArrowLeft: 37,

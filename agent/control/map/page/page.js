@@ -59,6 +59,15 @@ function choose(name) {
   show();
 }
 
+function close() {
+  const { selected } = state;
+  if (selected === undefined) return;
+  state.selected = undefined;
+  globalThis.history.replaceState(undefined, '', location.pathname);
+  show();
+  peers.focus(selected);
+}
+
 /** @param {string | undefined} name */
 function glance(name) {
   state.glanced = name;
@@ -107,11 +116,13 @@ function show() {
     byId('matches'),
     shown.length === links.length ? '' : `${counted(shown.length, 'node')} of ${links.length}`,
   );
-  setAttribute(map, 'class', isMap ? 'few' : 'many');
+  setAttribute(byId('links'), 'class', isMap ? 'few' : 'many');
   setText(byId('me'), told.node.name);
   peers.update(shown, { isMap, selected });
   drawLinks(wires, isMap ? links : [], { map, me: byId('me'), optionOf: (name) => peers.optionOf(name) });
   if (!isMap) showGlance(links);
+  byId('close').hidden = selected === undefined;
+  setAttribute(byId('details'), 'class', selected === undefined ? '' : 'chosen');
   details.update(selected, { link: links.find(({ peer }) => peer.name === selected), facts, history });
   blocks.update(facts, selected);
   drops.update(history.drops());
@@ -220,6 +231,10 @@ byId('strip-legend').replaceChildren(
   ),
 );
 
+byId('close').addEventListener('click', close);
+document.addEventListener('keydown', ({ key, target }) => {
+  if (key === 'Escape' && target !== filter) close();
+});
 filter.addEventListener('input', show);
 order.addEventListener('change', show);
 byId('controls').addEventListener('submit', (event) => {
