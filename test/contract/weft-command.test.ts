@@ -15,6 +15,7 @@ import {
 import { OperationError } from '../../agent/operation-error.ts';
 import { VERSION } from '../../agent/version.ts';
 import type { NodeReport } from '../../proto/node-report.ts';
+import { createMapRig } from '../support/map-rig.ts';
 import { ipamReport, nodeReport } from '../support/node-report.ts';
 
 const host = '127.0.0.1';
@@ -34,6 +35,7 @@ before(async () => {
     source: {
       facts: () => facts,
       ipam: () => ipamReport,
+      map: () => createMapRig({ names: ['node-b'], seed: 1 }).facts(),
       metrics: async () => ({ contentType: 'text/plain', text: 'weave_max_ips 1\n' }),
     },
     status: { host, port: 0 },

@@ -230,6 +230,7 @@ export function createMapRig(options: MapRigOptions): MapRig {
               sinceSeconds: (nowMs - connection.sinceMs) / 1000,
               lastHeardSeconds:
                 connection.lastHeardMs === 0 ? undefined : (nowMs - connection.lastHeardMs) / 1000,
+              lastRequestSeconds: undefined,
               roundTripSeconds: connection.roundTripSeconds,
               probeLoss: undefined,
               pathMtu: connection.pathMtu,

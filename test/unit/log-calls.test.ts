@@ -14,6 +14,7 @@ const AGENT = fileURLToPath(new URL('../../agent', import.meta.url));
 const PASSED_ON: Readonly<Record<string, string>> = {
   'control/cni/outcome-log.ts':
     'what the runtime shows: the errors of attachments.ts, and shim-codec.ts for cni_refused',
+  'control/status/recent-events.ts': 'it hands on what others tell',
   'control/cni/configuration-keeper.ts': 'the errors of cni-configuration.ts, and overruled() below',
   'control/cluster/rival-machine.ts': 'trouble() below',
   'control/blocks/block-claims.ts': '#exhaustion() below',
