@@ -12,17 +12,22 @@ import { OperationError } from '../../operation-error.ts';
 
 const FOUND = 1;
 
-const HELP = `Looks for what is wrong with this node: it holds the agent's records, the kernel's interfaces, routes, rules and packet filters (of all
-programs), the API and the signs of life of the other nodes against each other. It takes about three seconds, sends no packet of a pod and
-changes nothing, unless --fix is given. Each finding says what is wrong, why that matters, and what to do about it.
+const HELP = `Looks for what is wrong with this node: it holds the agent's records, the
+kernel's interfaces, routes, rules and packet filters (of all programs), the
+API and the signs of life of the other nodes against each other. It takes
+about three seconds, sends no packet of a pod and changes nothing, unless
+--fix is given. Each finding says what is wrong, why that matters, and what to
+do about it.
 
-It works without an agent too, and then says why there is none. On a node: as root, with the agent's settings in the environment where they
-are not the defaults.
+It works without an agent too, and then says why there is none. On a node: as
+root, with the agent's settings in the environment where they are not the
+defaults.
 
   kubectl -n weft exec ds/weft -- weft doctor
   weft doctor --only foreign_rules -o json
 
-Exit code: 0 nothing was found, 1 something was, 2 wrong use. All checks: docs/operations/doctor.md.
+Exit code: 0 nothing was found, 1 something was, 2 wrong use. All checks:
+docs/operations/doctor.md.
 `;
 
 export const doctorCommand: Command = {
