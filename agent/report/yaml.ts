@@ -9,7 +9,7 @@ export type YamlValue =
   | { readonly [key: string]: YamlValue | undefined };
 
 // Starts with a letter, so it is no number; ": " and " #" would mean something inside it, and spaces at its end would be lost.
-const PLAIN = /^[A-Za-z](?!.*(?:: |:$| #|\s$))[^\t\r\n]*$/;
+const PLAIN = /^[A-Za-z](?!.*(?:: |:$| #|\s$))[^\p{Cc}\u2028\u2029]*$/u;
 const RESERVED = /^(?:true|false|null|yes|no|on|off|y|n)$/i;
 
 /** Ends with a newline. */
@@ -48,4 +48,9 @@ function scalar(value: string | number | boolean | null): string {
 
 /** Between single quotes nothing but they themselves has a meaning; JSON, which YAML contains, does the rest. */
 export const quote = (value: string): string =>
-  /['\p{Cc}]/u.test(value) ? JSON.stringify(value) : `'${value}'`;
+  /['\p{Cc}\u2028\u2029]/u.test(value)
+    ? JSON.stringify(value).replaceAll(/[\u007F-\u009F\u2028\u2029]/g, escape)
+    : `'${value}'`;
+
+/** Breaks of lines to some parsers of YAML, and not to JSON. */
+const escape = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
