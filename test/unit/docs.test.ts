@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { SETTING_TABLE } from '../../agent/setting-table.ts';
+import { COMMANDS } from '../../agent/cli/commands.ts';
 import { TROUBLES } from '../../agent/control/trouble.ts';
 import { EVENT_ROWS } from '../../agent/telemetry/event-names.ts';
 import { FIELD_ROWS } from '../../agent/telemetry/field-names.ts';
@@ -79,4 +80,19 @@ test('the table of what an agent refuses has every code with its Event and meani
     TROUBLES,
   );
   for (const [code, , , remedy] of rows) assert.ok(remedy !== undefined && remedy !== '', code);
+});
+
+test('the table of commands has every command of weft with its summary and flags', async () => {
+  const commands = await Promise.all(COMMANDS.map((entry) => entry.load()));
+  const expected = commands.map(({ name, summary, flags }) => [
+    name,
+    summary,
+    Object.entries(flags)
+      .map(([flag, { short }]) => `${short === undefined ? '' : `-${short}, `}--${flag}`)
+      .join('; '),
+  ]);
+  assert.deepEqual(
+    tableOf('commands.md').map((cells) => cells.map(plain)),
+    expected,
+  );
 });
