@@ -11,6 +11,7 @@ import {
   formatShare,
   labelled,
   orDash,
+  printable,
   table,
   wrap,
 } from './text.ts';
@@ -30,7 +31,7 @@ const DROPS_TOLD = 3;
 
 export function statusScreen(report: NodeReport | RefusedReport, screen: Screen = {}): string {
   const fold = (text: string): string =>
-    `${(screen.columns === undefined ? [text] : wrap(text, screen.columns)).join('\n')}\n`;
+    `${(screen.columns === undefined ? [printable(text)] : wrap(printable(text), screen.columns)).join('\n')}\n`;
   if (!('peers' in report)) {
     return (
       fold(verdict(report)) +
@@ -170,7 +171,9 @@ function eventsPart(recent: readonly RecentEvent[], { screen, rows }: Part): str
   let told = 0;
   for (const event of recent) {
     const times = event.count > 1 ? `, ${event.count} times` : '';
-    const words = `${formatAge(event.ageSeconds)} ago${times}: ${event.level === 'error' ? 'error: ' : ''}${event.text}`;
+    const words = printable(
+      `${formatAge(event.ageSeconds)} ago${times}: ${event.level === 'error' ? 'error: ' : ''}${event.text}`,
+    );
     const folded = screen.columns === undefined ? [words] : wrap(words, screen.columns - 4);
     const block = folded.map((line, at) => `${at === 0 ? '  ' : '    '}${line}`);
     if (told >= FEWEST_EVENTS && lines.length + block.length > rows) break;

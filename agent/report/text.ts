@@ -1,5 +1,8 @@
 // The forms of text that status pages and the weft command are made of: labelled lines, tables, ages, shares. Pure.
 
+/** What other nodes and the API say ends up on an operator's terminal: nothing of it moves the cursor. */
+export const printable = (text: string): string => text.replaceAll(/\p{Cc}/gu, '\uFFFD');
+
 /** Rows of `label: value`, the labels right-aligned. Values go on below themselves where a line would be longer than `columns`. */
 export function labelled(
   rows: readonly (readonly [label: string, value: string])[],
@@ -9,7 +12,8 @@ export function labelled(
   const indent = ' '.repeat(width + 2);
   return rows
     .map(([label, value]) => {
-      const lines = columns === undefined ? [value] : wrap(value, columns - indent.length);
+      const shown = printable(value);
+      const lines = columns === undefined ? [shown] : wrap(shown, columns - indent.length);
       return `${label.padStart(width)}: ${lines.join(`\n${indent}`)}\n`;
     })
     .join('');
@@ -27,7 +31,7 @@ export function table(rows: readonly (readonly string[])[], { headers = true }: 
   );
   const line = (row: readonly string[]): string =>
     row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .map((cell, column) => printable(cell).padEnd(widths[column] ?? 0))
       .join('  ')
       .trimEnd();
   return shown.map((row) => `${line(row)}\n`).join('');

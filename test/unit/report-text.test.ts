@@ -118,6 +118,22 @@ Last warnings and errors:
     assert.match(text, /^ {4}Blocks: none yet$/m);
   });
 
+  it('shows nothing that moves the cursor, whoever says it', () => {
+    const evil = 'a\u001B[2Jb\r\nc\u0007';
+    const text = statusScreen({
+      ...nodeReport,
+      peers: nodeReport.peers.map((peer) => ({ ...peer, name: evil, version: evil })),
+      problems: [evil],
+      recent: nodeReport.recent.map((event) => ({ ...event, text: evil })),
+    });
+    assert.doesNotMatch(text, /[^\P{Cc}\n]/u);
+    assert.equal(text.split('\n').length, statusScreen(nodeReport).split('\n').length);
+    assert.doesNotMatch(
+      peersTable({ ...nodeReport, peers: [{ ...nodeReport.peers[0]!, version: evil }] }),
+      /[^\P{Cc}\n]/u,
+    ); // !: there are three
+  });
+
   it('of an agent that cannot start', () => {
     const report = {
       version: '0.1.0',
