@@ -20,28 +20,36 @@ export interface PeerSeries {
   readonly other: readonly number[] | undefined;
 }
 
+interface Row extends PeerRow {
+  readonly counters: readonly number[];
+}
+
 export function createBusiestPeers(most: number): BusiestPeers {
-  let before = new Map<string, { readonly slot: number; readonly counters: readonly number[] }>();
+  let before = new Map<string, Row>();
   let other: number[] | undefined;
   return {
     split(peers, read) {
-      const rows = peers.map(({ name, slot }) => ({ name, slot, counters: read(slot) }));
-      const ranked = rows.toSorted(
-        (a, b) => (b.counters[0] ?? 0) - (a.counters[0] ?? 0) || (a.name < b.name ? -1 : 1),
-      );
-      for (const { name, slot, counters } of ranked.slice(most)) {
+      const rows: Row[] = [];
+      const now = new Map<string, Row>();
+      for (const { name, slot } of peers) {
+        const row = { name, slot, counters: read(slot) };
+        rows.push(row);
+        now.set(name, row);
+      }
+      rows.sort((a, b) => (b.counters[0] ?? 0) - (a.counters[0] ?? 0)); // equal ones as they came
+      for (let rank = most; rank < rows.length; rank++) {
+        const { name, slot, counters } = rows[rank]!; // !: below the length
         const last = before.get(name);
         other ??= counters.map(() => 0);
         // Without an earlier look there is nothing to compare with: what was before is not counted.
         if (last === undefined || last.slot !== slot) continue;
-        for (const [at, value] of counters.entries()) {
-          const grown = value - (last.counters[at] ?? 0);
-          other[at] = (other[at] ?? 0) + Math.max(0, grown);
+        for (let at = 0; at < counters.length; at++) {
+          other[at]! += Math.max(0, counters[at]! - (last.counters[at] ?? 0)); // !: below both lengths
         }
       }
-      before = new Map(rows.map(({ name, slot, counters }) => [name, { slot, counters }]));
+      before = now;
       return {
-        named: ranked.slice(0, most).map(({ name, counters }) => [name, counters]),
+        named: rows.slice(0, most).map(({ name, counters }) => [name, counters]),
         other: other === undefined ? undefined : [...other],
       };
     },

@@ -114,10 +114,7 @@ function addDrops(registry: MetricsRegistry, look: () => Look): void {
       // Also at 0: a first drop shows as an increase.
       const withoutPeer = [...totals].map(([reason, count]): Sample => [{ reason, peer: '' }, count]);
       if (stats === undefined) return withoutPeer;
-      const rows = dropped.split(connections, (slot) => {
-        const counts = DROP_REASONS.map((reason) => stats.drops(peerRow(slot), reason));
-        return [counts.reduce((sum, count) => sum + count, 0), ...counts];
-      });
+      const rows = dropped.split(connections, (slot) => stats.allDrops(peerRow(slot)));
       const all = rows.other === undefined ? rows.named : [...rows.named, [OTHER, rows.other] as const];
       const ofPeers = all.flatMap(([peer, [, ...counts]]) =>
         DROP_REASONS.map((reason, at): Sample => [{ reason, peer }, counts[at] ?? 0]),

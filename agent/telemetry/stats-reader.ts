@@ -20,7 +20,7 @@ import {
   processGaugeColumn,
   statsIndex,
 } from '../../proto/dataplane-stats.ts';
-import type { DropReason } from '../../proto/drop-reason.ts';
+import { DROP_REASONS, type DropReason } from '../../proto/drop-reason.ts';
 import type { ConnectionState } from '../../proto/node-report.ts';
 import { QUIET_PEERS_A_ROUND } from '../../proto/probe.ts';
 import { MOST_WORKERS, statsFileOf } from '../../proto/worker-files.ts';
@@ -29,6 +29,8 @@ import { MOST_WORKERS, statsFileOf } from '../../proto/worker-files.ts';
 export interface StatsSnapshot {
   counter(row: number, counter: Counter): number;
   drops(row: number, reason: DropReason): number;
+  /** In the order of DROP_REASONS, behind their sum. */
+  allDrops(row: number): readonly number[];
   /** When a peer, or its own probe, was heard: by whichever worker heard it last. What probes tell: the first worker's, who alone sends them. */
   gauge(row: number, gauge: Gauge): number;
   /** The first worker's; `generation` is that of the table which all use. */
@@ -86,6 +88,9 @@ function readRows(path: string, rows: number): Float64Array | undefined {
   return values;
 }
 
+/** They are one behind the other. */
+const FIRST_DROP_COLUMN = Math.min(...DROP_REASONS.map(dropColumn));
+
 /** `files`: one for each worker that there was; the first `workers` of them work now. */
 export function statsSnapshot(files: readonly Float64Array[], workers = 1): StatsSnapshot {
   const [first = new Float64Array(0)] = files;
@@ -107,6 +112,15 @@ export function statsSnapshot(files: readonly Float64Array[], workers = 1): Stat
   return {
     counter: (row, counter) => sum(row, counterColumn(counter)),
     drops: (row, reason) => sum(row, dropColumn(reason)),
+    allDrops(row) {
+      const counts = [0];
+      for (let column = FIRST_DROP_COLUMN; counts.length <= DROP_REASONS.length; column++) {
+        const count = sum(row, column);
+        counts[0]! += count; // !: there from the start
+        counts.push(count);
+      }
+      return counts;
+    },
     gauge: (row, gauge) =>
       gauge === 'last_ingress_ms' || gauge === 'last_request_ms'
         ? latest(row, gaugeColumn(gauge))
