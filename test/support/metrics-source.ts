@@ -8,7 +8,7 @@ import {
   peerRow,
   statsSnapshot,
 } from '../../agent/telemetry/stats-reader.ts';
-import { statsIndex } from '../../proto/dataplane-stats.ts';
+import { counterColumn, dropColumn, gaugeColumn, statsIndex } from '../../proto/dataplane-stats.ts';
 import type { FirewallReason } from '../../proto/drop-reason.ts';
 
 export const INTERVAL_MS = 1000;
@@ -108,4 +108,31 @@ export function createMetricsRig(peerCount: number): MetricsRig {
     );
   };
   return { metrics, values, set, firewall, peers, time, facts, scrape };
+}
+
+/** Gives every metric a series: peers with traffic, losses and drops, one that is silent, and everything that is counted in between. */
+export function fillMetrics({ metrics, set, time, facts, firewall }: MetricsRig): void {
+  set(peerRow(1), gaugeColumn('last_probe_answer_ms'), time.now - 60_000);
+  for (const slot of [0, 1]) {
+    set(peerRow(slot), counterColumn('egress_bytes'), 5000 + slot);
+    set(peerRow(slot), gaugeColumn('probe_rtt_us'), 80);
+    set(peerRow(slot), gaugeColumn('path_mtu'), 1450);
+    set(peerRow(slot), dropColumn('vxlan_vni'), 1);
+    facts.losses.set(`node-${slot}`, slot / 2);
+  }
+  set(peerRow(0), gaugeColumn('last_probe_answer_ms'), time.now);
+  firewall.set('pod_spoofed', 2);
+  facts.reuseAgeSeconds = 45;
+  facts.snapshotAgeSeconds = 12;
+  facts.tunnelDrops = {
+    sockets: { waitingBytes: 4096, droppedPackets: 3 },
+    tun: { egressPackets: 5, ingressPackets: 0 },
+  };
+  metrics.cniOperation({ verb: 'ADD', outcome: 'ok', seconds: 0.004 });
+  metrics.cniStepped({ verb: 'ADD', step: 'link', seconds: 0.002, isFailed: true });
+  metrics.apiRequest({ verb: 'POST', resource: 'addressblocks', code: '409', seconds: 0.02 });
+  metrics.apiTransferred({ resource: 'peers', direction: 'received', bytes: 1500 });
+  metrics.apiRelisted('peers');
+  metrics.blockClaimed({ outcome: 'claimed', seconds: 0.1 });
+  metrics.repaired('bridge');
 }

@@ -9,6 +9,8 @@ import { TROUBLES } from '../../agent/control/trouble.ts';
 import { EVENT_ROWS } from '../../agent/telemetry/event-names.ts';
 import { FIELD_ROWS } from '../../agent/telemetry/field-names.ts';
 import { REFUSAL_WORDS } from '../../agent/telemetry/refusal-words.ts';
+import { parseFamilies } from '../support/exposition.ts';
+import { createMetricsRig, fillMetrics } from '../support/metrics-source.ts';
 import { REFUSAL_REASONS } from '../../proto/drop-reason.ts';
 
 /** Rows of a table of a page of docs/operations, the first one unless told, as trimmed cells. */
@@ -95,4 +97,17 @@ test('the table of commands has every command of weft with its summary and flags
     tableOf('commands.md').map((cells) => cells.map(plain)),
     expected,
   );
+});
+
+test('the table of metrics has every metric with its type and labels, and a meaning', async () => {
+  const rig = createMetricsRig(2);
+  fillMetrics(rig);
+  const families = parseFamilies(await rig.metrics.render());
+  const rows = tableOf('metrics.md');
+  assert.deepEqual(
+    rows.map(([name, type, labels]) => `${plain(name)} ${type} ${plain(labels)}`),
+    families.map(({ name, type, labels }) => `${name} ${type} ${labels.join(', ')}`),
+  );
+  for (const { name, series } of families) assert.ok(series > 0, `${name} has no series: fill it`);
+  for (const [name, , , meaning] of rows) assert.ok(meaning !== undefined && meaning !== '', name);
 });

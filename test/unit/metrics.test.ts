@@ -11,14 +11,17 @@ import {
   statsSnapshot,
 } from '../../agent/telemetry/stats-reader.ts';
 import {
+  HISTOGRAMS,
   NO_PEER_ROW,
   counterColumn,
   dropColumn,
   gaugeColumn,
+  histogramIndex,
   statsIndex,
 } from '../../proto/dataplane-stats.ts';
 import { type FirewallReason, REFUSAL_REASONS } from '../../proto/drop-reason.ts';
-import { INTERVAL_MS, createMetricsRig } from '../support/metrics-source.ts';
+import { complaints, parseFamilies } from '../support/exposition.ts';
+import { INTERVAL_MS, createMetricsRig, fillMetrics } from '../support/metrics-source.ts';
 import { randomInt, seededRandom, testSeed } from '../support/random.ts';
 
 test('connection tracker: tells of a peer that answers at the first look, and of changes', () => {
@@ -49,24 +52,72 @@ test('connection tracker: tells of a peer that answers at the first look, and of
 });
 
 test('metrics: promtool finds nothing to say', async (t) => {
-  const { metrics, set, time } = createMetricsRig(60);
-  for (let slot = 0; slot < 60; slot++) {
-    set(peerRow(slot), counterColumn('egress_bytes'), slot);
-    set(peerRow(slot), gaugeColumn('last_probe_answer_ms'), time.now);
-    set(peerRow(slot), gaugeColumn('probe_rtt_us'), 80);
-    set(peerRow(slot), dropColumn('vxlan_vni'), 1);
-  }
-  metrics.cniOperation({ verb: 'ADD', outcome: 'ok', seconds: 0.004 });
-  metrics.apiRequest({ verb: 'create', resource: 'addressblocks', code: '409', seconds: 0.02 });
-  metrics.apiRelisted('peers');
-  metrics.repaired('bridge');
-  await metrics.render();
-  const text = await metrics.render();
+  const rig = createMetricsRig(60);
+  fillMetrics(rig);
+  const text = await rig.metrics.render();
   assert.ok(!text.includes('weave_flows'));
+  assert.deepEqual(parseFamilies(text).flatMap(complaints), []);
   const checked = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
-  if (checked.error !== undefined) return t.skip('promtool is not installed: apt-get install prometheus');
+  if (checked.error !== undefined)
+    return t.skip('promtool is not installed; its rules for names were checked');
   assert.equal(checked.stdout + checked.stderr, '');
   assert.equal(checked.status, 0);
+});
+
+test('complaints: says what promtool says of names', () => {
+  const family = { type: 'gauge', help: 'x', labels: [], series: 1 };
+  const wrong = [
+    { ...family, name: 'weft_packets', type: 'counter' },
+    { ...family, name: 'weft_packets_total' },
+    { ...family, name: 'weft_age_milliseconds' },
+    { ...family, name: 'weft_age_ms' },
+    { ...family, name: 'weft_gauge' },
+    { ...family, name: 'weft_peers_count' },
+    { ...family, name: 'weftPeers' },
+    { ...family, name: 'weft_peers', labels: ['le'] },
+    { ...family, name: 'weft_peers', help: '' },
+  ];
+  for (const one of wrong) assert.equal(complaints(one).length, 1, one.name);
+  assert.deepEqual(complaints({ ...family, name: 'weft_age_seconds' }), []);
+});
+
+test('metrics: a histogram of the statistics is cumulative, in seconds, and adds up the workers', async () => {
+  const { values, scrape } = createMetricsRig(1);
+  const first = histogramIndex('probe_round_trip_us');
+  values[first] = 4; // up to 50 us
+  values[first + 2] = 1; // up to 200 us
+  values[first + HISTOGRAMS.probe_round_trip_us.length] = 2; // above all bounds
+  values[first + HISTOGRAMS.probe_round_trip_us.length + 1] = 3_000_000;
+  const found = await scrape();
+  const bucket = (le: string): number | undefined =>
+    found.get(`weft_probe_round_trip_seconds_bucket{le="${le}"}`);
+  assert.deepEqual(['0.00005', '0.0001', '0.0002', '0.5', '+Inf'].map(bucket), [4, 4, 5, 5, 7]);
+  assert.equal(found.get('weft_probe_round_trip_seconds_sum'), 3);
+  assert.equal(found.get('weft_probe_round_trip_seconds_count'), 7);
+});
+
+test('metrics: label values are escaped', async () => {
+  const { metrics, peers } = createMetricsRig(1);
+  peers.splice(0, 1, { name: 'a"b\\c\nd', slot: 0, probes: true });
+  assert.ok((await metrics.render()).includes('peer="a\\"b\\\\c\\nd"'));
+});
+
+test('metrics: each code of what a person has to put right is there, also at 0', async () => {
+  const found = await createMetricsRig(1).scrape();
+  assert.equal(found.get('weft_trouble{code="FORBIDDEN"}'), 1);
+  assert.equal(found.get('weft_trouble{code="RANGE_OVERLAP"}'), 0);
+  assert.equal(found.get('weft_trouble{code="other"}'), 0);
+});
+
+test('metrics: of the silence of peers those that have failed, the longest first', async () => {
+  const { set, time, scrape } = createMetricsRig(60);
+  for (let slot = 0; slot < 58; slot++) {
+    set(peerRow(slot), gaugeColumn('last_probe_answer_ms'), time.now - 10_000 - slot);
+  }
+  set(peerRow(58), gaugeColumn('last_probe_answer_ms'), time.now);
+  const silences = [...(await scrape())].filter(([name]) => name.startsWith('weft_peer_silence_seconds'));
+  assert.equal(silences.length, 50);
+  assert.deepEqual(silences[0], ['weft_peer_silence_seconds{peer="node-57"}', 10.057]);
 });
 
 test("metrics: Weave's names with Weave's meaning", async () => {
