@@ -20,7 +20,6 @@ import { anotherAgentServes, requireUsableNode } from '../preflight.ts';
 import { isDown } from '../role-states.ts';
 import { type Settings, parseReporting, parseSettings } from '../settings.ts';
 import { type Logger, createLogger, errorFields } from '../telemetry/logger.ts';
-import { LastingFailure } from '../telemetry/told-once.ts';
 import { VERSION } from '../version.ts';
 import { SILENCE_MS, type ClusterLink, startClusterLink } from './cluster/cluster-link.ts';
 import { createClusterView } from './cluster/cluster-view.ts';
@@ -37,27 +36,22 @@ import { createRequestLog } from './status/request-log.ts';
 import { createReadiness } from './status/readiness.ts';
 import { type RecentEvents, createRecentEvents } from './status/recent-events.ts';
 import { IdleCollection } from './idle-collection.ts';
-import { collisions, fencedBlocks } from './node-troubles.ts';
+import { DATAPLANE_DOWN, collisions, fencedBlocks } from './node-troubles.ts';
 import { createObservation } from './status/observation.ts';
 import { openPodLinks } from './node/pod-links.ts';
 import { type RefusalReport, createRefusalReport } from './refusal-report.ts';
 import { loadSnapshot, openPool, tellAllocations } from './restore.ts';
 import { openStateIdentity } from './state-identity.ts';
 import type { Snapshot } from './cluster/snapshot.ts';
+import { createSnapshotHealth } from './cluster/snapshot-health.ts';
 import { createSnapshotWriter } from './cluster/snapshot-writer.ts';
 import { openStatusServer } from './status/status-server.ts';
-import { type Trouble, troubleOf } from './trouble.ts';
 
 const KEEPER_CHANNEL = 3;
 /** Of the first worker; the others' follow. */
 const DATAPLANE_CHANNEL = 4;
 
 const NO_DATAPLANE = 'the data plane does not run; the log of the agent says why';
-const DATAPLANE_DOWN: Trouble = {
-  code: 'DATAPLANE_DOWN',
-  message:
-    'No process of the data plane runs, so no packet reaches other nodes: look at the log of the agent for why it ends',
-};
 const RETRY_MS = 3000;
 const ADDRESS_PATIENCE_MS = 5000;
 
@@ -163,22 +157,12 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
     },
     ...(snapshot === undefined ? {} : { snapshot }),
   });
-  const snapshotFailure = new LastingFailure();
-  let snapshotTrouble: Trouble | undefined;
+  const snapshotHealth = createSnapshotHealth(log);
   const writer = createSnapshotWriter({
     directory: settings.stateDirectory,
     clock,
-    failed(error) {
-      snapshotTrouble = troubleOf(error);
-      const errno = error.context['errno'];
-      if (!snapshotFailure.isNews(String(errno))) return;
-      log.warn('snapshot_failed', error.message, errorFields(error));
-    },
-    written() {
-      snapshotTrouble = undefined;
-      if (snapshotFailure.isOver())
-        log.info('snapshot_recovered', 'The last-known state can be written again');
-    },
+    failed: (error) => snapshotHealth.failed(error),
+    written: () => snapshotHealth.written(),
   });
   opened.defer(() => writer.close());
   const takeSnapshot = (): Snapshot => ({
@@ -239,9 +223,12 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
     return [
       ...(conflict instanceof OperationError ? [conflict] : []),
       ...upkeep.troubles(),
-      ...[configuration.trouble(), snapshotTrouble, pool.logFailure(), observation.silentPeers()].filter(
-        (trouble) => trouble !== undefined,
-      ),
+      ...[
+        configuration.trouble(),
+        snapshotHealth.trouble(),
+        pool.logFailure(),
+        observation.silentPeers(),
+      ].filter((trouble) => trouble !== undefined),
       ...(isDown(settings.runDirectory, 'dataplane') ? [DATAPLANE_DOWN] : []),
       ...link.troubles(),
       ...fencedBlocks(link.claims()?.state() ?? []),

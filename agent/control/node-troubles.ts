@@ -7,6 +7,12 @@ import { problemWords } from './cluster/problem-log.ts';
 import type { Trouble } from './trouble.ts';
 import { formatBlockName } from '../ipam/block-name.ts';
 
+export const DATAPLANE_DOWN: Trouble = {
+  code: 'DATAPLANE_DOWN',
+  message:
+    'No process of the data plane runs, so no packet reaches other nodes: look at the log of the agent for why it ends',
+};
+
 /** A minute, and half a minute more that differs between agents: when a cluster is cut in two they do not all write at once. */
 const SILENT_MS = { least: 60_000, spread: 30_000 };
 /** Fewer are those nodes' own trouble: a node that goes in a cluster of a thousand is not worth a thousand Events. */

@@ -23,8 +23,8 @@ const PASSED_ON: Readonly<Record<string, string>> = {
   'control/cni/log-health.ts': 'commit-queue.ts',
   'control/node/node-upkeep.ts':
     'network_contested: `contested` above; network_failed: the errors of the node, else doctor',
-  'control/main.ts':
-    'agent_refused_to_start: every code has its remedy in refusals.md; snapshot_failed: snapshot-writer.ts',
+  'control/main.ts': 'agent_refused_to_start: every code has its remedy in refusals.md',
+  'control/cluster/snapshot-health.ts': 'the error of snapshot-writer.ts',
   'refusal.ts': 'agent_refused_to_start: every code has its remedy in refusals.md',
 };
 

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { createLogHealth } from '../../agent/control/cni/log-health.ts';
+import { createSnapshotHealth } from '../../agent/control/cluster/snapshot-health.ts';
 import { createObjectWatch } from '../../agent/control/cluster/object-watch.ts';
 import { createReadiness } from '../../agent/control/status/readiness.ts';
 import { createRequestLog } from '../../agent/control/status/request-log.ts';
@@ -163,4 +164,19 @@ test('RequestLog: a page that cannot be answered is told once in ten minutes', (
       (text) => text.slice(0, 28),
     ),
   );
+});
+
+test('SnapshotHealth: a disk that fails is told once, another failure again, and its end; meanwhile it is a trouble', () => {
+  const lines: string[] = [];
+  const line = (event: string): void => void lines.push(event);
+  const health = createSnapshotHealth({ info: line, warn: line });
+  const fail = (errno: string): void =>
+    health.failed(new OperationError('Cannot write', { code: 'SNAPSHOT_UNWRITABLE', context: { errno } }));
+  health.written();
+  for (const errno of ['ENOSPC', 'ENOSPC', 'EROFS']) fail(errno);
+  assert.equal(health.trouble()?.code, 'SNAPSHOT_UNWRITABLE');
+  health.written();
+  health.written();
+  assert.equal(health.trouble(), undefined);
+  assert.deepEqual(lines, ['snapshot_failed', 'snapshot_failed', 'snapshot_recovered']);
 });
