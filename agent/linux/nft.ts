@@ -111,10 +111,13 @@ export function openNft(searchPath: string): Nft {
       const { status, stderr } = await run(path, ['-j', '-f', '-'], JSON.stringify({ nftables: commands }));
       if (status === 0) return;
       const said = stderr.trim().split('\n').slice(0, 4).join(' ');
-      throw new OperationError(`Cannot apply the nftables rules: nft said "${said}" (status ${status})`, {
-        code: 'NFT_REFUSED',
-        context: { status: status ?? -1 },
-      });
+      throw new OperationError(
+        `Cannot apply the nftables rules: nft said "${said}" (status ${status}); load the kernel module that it needs (nf_tables, nft_masq)`,
+        {
+          code: 'NFT_REFUSED',
+          context: { status: status ?? -1 },
+        },
+      );
     },
     async list(family, table) {
       const { status, stdout } = await run(path, ['-j', 'list', 'table', family, table], '');

@@ -39,7 +39,8 @@ function faultOf(value: unknown): string | undefined {
   if (typeof event !== 'string' || !LEVELS.has(event)) return 'event';
   if (typeof level !== 'string' || LEVELS.get(event)?.has(level) !== true) return 'level';
   if (typeof msg !== 'string' || msg === '') return 'msg';
-  if (/^(?:warn|error)$/.test(level) && !REMEDY.test(msg)) return 'nothing to do in msg';
+  const isPointedTo = event === 'agent_refused_to_start'; // by its code, in refusals.md
+  if (/^(?:warn|error)$/.test(level) && !isPointedTo && !REMEDY.test(msg)) return 'nothing to do in msg';
   return Object.entries(value).find(([name, field]) => !OWN.has(name) && !isLogField(name, field))?.[0];
 }
 

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import { TROUBLES } from '../../agent/control/trouble.ts';
-import { SETTING_TABLE } from '../../agent/settings.ts';
+import { SETTING_TABLE } from '../../agent/setting-table.ts';
 import { EVENTS } from '../../agent/telemetry/event-names.ts';
 import { FIELDS } from '../../agent/telemetry/field-names.ts';
 import { REFUSAL_REASONS } from '../../proto/drop-reason.ts';

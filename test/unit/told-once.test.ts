@@ -54,7 +54,10 @@ test('withRemedy: what happened, that it is tried again, and what a person can d
   const forbidden = new OperationError('Cannot claim', { code: 'FORBIDDEN' });
   assert.match(withRemedy(forbidden), /^Cannot claim; it is tried again: .*ClusterRole/);
   const conflict = new OperationError('Cannot claim', { code: 'CONFLICT' });
-  assert.equal(withRemedy(conflict), 'Cannot claim; it is tried again');
+  assert.equal(
+    withRemedy(conflict),
+    'Cannot claim; it is tried again: if it goes on, look at what the API server logs of it',
+  );
 });
 
 test('LastingFailure: the beginning, another failure, the end; each once', () => {

@@ -15,6 +15,12 @@ export function createOutcomeLog(log: Pick<Logger, 'debug' | 'warn'>, nowMs: () 
   return { tell: (outcome, seconds) => tellOutcome(outcome, seconds, { log, repeats, nowMs: nowMs() }) };
 }
 
+/** Beside what the message, which the runtime shows, says itself. */
+const REMEDIES = {
+  cni_failed: 'The runtime tries again; if it goes on, look what `weft doctor` finds on this node',
+  cni_refused: "If it goes on, find who connects to the agent's CNI socket",
+};
+
 interface Telling {
   readonly log: Pick<Logger, 'debug' | 'warn'>;
   readonly repeats: Repeats;
@@ -31,7 +37,7 @@ function tellOutcome(outcome: CniOutcome, seconds: number, { log, repeats, nowMs
     // A runtime asks for the status every few seconds; agent_not_ready has said it once.
     const repeated = command === 'STATUS' ? undefined : repeats.admit(message, nowMs);
     if (repeated === undefined) log.debug(event, message, facts);
-    else log.warn(event, message, { ...facts, ...(repeated > 1 && { repeated }) });
+    else log.warn(event, `${message}. ${REMEDIES[event]}`, { ...facts, ...(repeated > 1 && { repeated }) });
     return;
   }
   if (command !== 'ADD' && command !== 'DEL') return;
