@@ -91,14 +91,13 @@ find_missing() {
     return 0
   fi
   need sysctl procps
-  need promtool prometheus
   # The live map's browser; test/support/chromium.ts takes any of these.
   has chromium-headless-shell || has chromium || has chromium-browser || has google-chrome ||
     missing="$missing chromium-headless-shell"
 }
 find_missing
 
-# Packages may start services (prometheus does). This policy forbids it for as long as this script lives, and no longer even if it is killed.
+# Packages may start services. This policy forbids it for as long as this script lives, and no longer even if it is killed.
 policy=/usr/sbin/policy-rc.d
 without_services() {
   if [ -e "$policy" ] && ! grep -qs 'set-up of Weft' "$policy"; then # a stale one of ours is replaced
@@ -133,13 +132,34 @@ if [ -n "$missing" ]; then
   without_services install_packages $missing 2>/dev/null ||
     { apt-get -qq update >&2 && without_services install_packages $missing; } ||
     refuse "Cannot install$missing: see apt-get's message above; then run the same command again"
-  case $missing in
-  *prometheus*) # only its promtool is wanted: its server must not start at the next boot either
-    has systemctl && systemctl --quiet disable prometheus.service >/dev/null 2>&1 || true
-    ;;
-  esac
   find_missing
   [ -z "$missing" ] || refuse "Cannot go on: apt-get ran, but these packages did not bring their commands:$missing"
+fi
+
+# --- Prometheus, for the tests of rules and dashboard -------------------------------------------------------------------------------
+# Its two programs are taken out of Debian's package, which is not installed: that would bring a server that starts at every boot, and
+# a dozen packages of its pages. They need nothing but libc.
+prometheus_bin=${XDG_CACHE_HOME:-$HOME/.cache}/weft/prometheus
+unpack_prometheus() { # unpack_prometheus FOLDER, which is empty
+  (cd "$1" && apt-get -qq -o APT::Sandbox::User=root download prometheus) &&
+    dpkg --fsys-tarfile "$1"/prometheus_*.deb | tar -x -C "$1" --strip-components=3 ./usr/bin/prometheus ./usr/bin/promtool &&
+    rm "$1"/prometheus_*.deb && "$1/prometheus" --version >/dev/null 2>&1 && "$1/promtool" --version >/dev/null 2>&1
+}
+if [ "$profile" = test ]; then
+  PATH=$prometheus_bin:$PATH # npm's programs and Node come before it
+  if ! { has promtool && has prometheus; } && has apt-get && has dpkg; then
+    say "unpacking Debian's package prometheus into $prometheus_bin"
+    mkdir -p "${prometheus_bin%/*}"
+    unpacked=$(mktemp -d "$prometheus_bin.XXXXXX")
+    unpack_prometheus "$unpacked" 2>/dev/null ||
+      { rm -f "$unpacked"/* && apt-get -qq update >&2 && unpack_prometheus "$unpacked" >&2; } ||
+      { rm -r "$unpacked"; refuse "Cannot unpack Debian's package prometheus: see the message above; then run the same command again"; }
+    chmod 755 "$unpacked"
+    rm -rf "$prometheus_bin" # one that lacks a program
+    mv "$unpacked" "$prometheus_bin"
+  fi
+  { has promtool && has prometheus; } ||
+    refuse 'Cannot find promtool and prometheus, and there is no apt-get to get them: put those of https://prometheus.io/download on PATH'
 fi
 
 # --- npm packages, from the lockfile ------------------------------------------------------------------------------------------
