@@ -1,5 +1,5 @@
 // Program: makes what is generated of the manifests, from the sources that are the authority: base/crds.yaml from proto/api-schema.ts,
-// base/settings.yaml from agent/settings.ts, and the single file weft.yaml from the base. `--check` writes nothing and fails when a
+// base/settings.yaml from agent/settings.ts, the single file weft.yaml from the base, and what monitoring/files.ts says. `--check` writes nothing and fails when a
 // file is not what would be written. weft.yaml is the base's files one after the other, since kustomize would drop the comments.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,6 +8,7 @@ import { SETTING_TABLE } from '../agent/setting-table.ts';
 import { API_GROUP, API_VERSION } from '../proto/api-kinds.ts';
 import { CUSTOM_KINDS, type CustomKind } from '../proto/api-schema.ts';
 import { type YamlValue, formatYaml, quote } from '../agent/report/yaml.ts';
+import { monitoringFiles } from './monitoring/files.ts';
 
 const HERE = import.meta.dirname;
 const BASE = join(HERE, 'base');
@@ -115,6 +116,7 @@ function main(): void {
   const files = new Map([
     [join(BASE, 'crds.yaml'), crds()],
     [join(BASE, 'settings.yaml'), settings()],
+    ...monitoringFiles(),
   ]);
   files.set(join(HERE, 'weft.yaml'), singleFile(files));
   const stale = [...files].filter(([path, text]) => readOr(path, '') !== text);

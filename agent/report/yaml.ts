@@ -48,9 +48,11 @@ function scalar(value: string | number | boolean | null): string {
 
 /** Between single quotes nothing but they themselves has a meaning; JSON, which YAML contains, does the rest. */
 export const quote = (value: string): string =>
-  /['\p{Cc}\u2028\u2029]/u.test(value)
+  /[\p{Cc}\u2028\u2029]/u.test(value) || count(value, "'") > count(value, '"')
     ? JSON.stringify(value).replaceAll(/[\u007F-\u009F\u2028\u2029]/g, escape)
-    : `'${value}'`;
+    : `'${value.replaceAll("'", "''")}'`;
 
 /** Breaks of lines to some parsers of YAML, and not to JSON. */
 const escape = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+
+const count = (text: string, character: string): number => text.split(character).length - 1;

@@ -25,7 +25,7 @@ export function parseFamilies(text: string): readonly Family[] {
     for (const [, label = ''] of labels.matchAll(/([a-z_]+)="/g))
       if (label !== 'le') family.labels.add(label);
   }
-  return [...families].map(([name, family]) => ({ ...family, name, labels: [...family.labels] }));
+  return Array.from(families, ([name, { labels, ...family }]) => ({ ...family, name, labels: [...labels] }));
 }
 
 const TYPES = ['gauge', 'counter', 'summary', 'histogram', 'untyped'];
