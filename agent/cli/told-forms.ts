@@ -1,5 +1,5 @@
 // The forms that a command's answer can be told in: text for people, JSON and YAML for programs. Flags of every command that reads.
-import type { YamlValue } from '../report/yaml.ts';
+import { type YamlValue, formatYaml } from '../report/yaml.ts';
 import type { Flag, Invocation } from './command.ts';
 
 export const OUTPUT: Flag = {
@@ -16,11 +16,9 @@ export interface Told {
   readonly value: object;
 }
 
-export async function formatTold(told: Told, flags: Invocation['flags']): Promise<string> {
+export function formatTold(told: Told, flags: Invocation['flags']): string {
   const { output } = flags;
   if (output !== 'json' && output !== 'yaml') return told.text();
   const json = JSON.stringify(told.value, undefined, 2);
-  if (output === 'json') return `${json}\n`;
-  const { formatYaml } = await import('../report/yaml.ts');
-  return formatYaml(JSON.parse(json) as YamlValue); // as: JSON is what YAML values are
+  return output === 'json' ? `${json}\n` : formatYaml(JSON.parse(json) as YamlValue); // as: JSON is what YAML values are
 }

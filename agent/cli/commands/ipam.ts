@@ -33,7 +33,7 @@ Examples:
     if (unexpected !== undefined) throw wrongUse(`Cannot read "${unexpected}": one address or pod at a time`);
     if (query === undefined) {
       const report = await askReport(env);
-      stdout.write(await formatTold({ text: () => ipamTables(report), value: report.ipam }, flags));
+      stdout.write(formatTold({ text: () => ipamTables(report), value: report.ipam }, flags));
       return 0;
     }
     const address = parseAddress(query);
@@ -55,7 +55,7 @@ Examples:
     }
     const facts = addresses.map((each) => addressFacts(each, { report, ipam }));
     const text = (): string => facts.map((each) => addressPage(each, report)).join('\n');
-    stdout.write(await formatTold({ text, value: facts }, flags));
+    stdout.write(formatTold({ text, value: facts }, flags));
     return 0;
   },
 };

@@ -1,13 +1,34 @@
 // `weft status`: is this node well? And its parts as tables.
+import type { NodeReport, RefusedReport } from '../../../proto/node-report.ts';
+import { sortedByName, sortedByUrgency } from '../../report/peer-urgency.ts';
+import { type Screen, statusScreen } from '../../report/status-screen.ts';
+import {
+  attachmentsTable,
+  connectionsTable,
+  ipamTables,
+  peersTable,
+  sortedAllocations,
+} from '../../report/tables.ts';
+import type { TableOptions } from '../../report/text.ts';
+import { faultsOf } from '../../report/verdict.ts';
 import { askAnyReport, askReport } from '../agent-client.ts';
 import type { Command } from '../command.ts';
 import { wrongUse } from '../flags.ts';
 import { nearest } from '../nearest.ts';
-import { OUTPUT, formatTold } from '../told-forms.ts';
+import { OUTPUT, type Told, formatTold } from '../told-forms.ts';
 import { type Shown, type Timing, WATCH, systemTiming, watching } from '../watching.ts';
 
-const PART_NAMES = ['peers', 'connections', 'ipam', 'attachments'] as const;
-export type PartName = (typeof PART_NAMES)[number];
+interface Part {
+  readonly table: (report: NodeReport, options: TableOptions) => string;
+  readonly value: (report: NodeReport) => object;
+}
+
+const PARTS: Readonly<Record<string, Part>> = {
+  peers: { table: peersTable, value: ({ peers }) => sortedByName(peers) },
+  connections: { table: connectionsTable, value: sortedByUrgency },
+  ipam: { table: ipamTables, value: ({ ipam }) => ipam },
+  attachments: { table: attachmentsTable, value: ({ ipam }) => sortedAllocations(ipam) },
+};
 
 export const createStatusCommand = (timing: Timing): Command => ({
   name: 'status',
@@ -34,23 +55,23 @@ Examples:
     watch: WATCH,
     'no-headers': { type: 'boolean', meaning: 'tables without the names of their columns' },
   },
-  words: PART_NAMES,
+  words: Object.keys(PARTS),
   async run(invocation) {
     const { positionals, flags, env, stdout } = invocation;
     const [name, unexpected] = positionals;
     if (unexpected !== undefined)
       throw wrongUse(`Cannot read "${unexpected}": one part can be told at a time`);
     const part = name === undefined ? undefined : partOf(name);
-    // The agent makes its report while this process loads what shows it.
     const show = async (): Promise<Shown> => {
       if (part === undefined) {
-        const [report, parts] = await Promise.all([askAnyReport(env), import('../status-parts.ts')]);
-        const told = parts.toldScreen(report, { columns: stdout.columns, rows: stdout.rows });
-        return { text: await formatTold(told, flags), exitCode: parts.isWell(report) ? 0 : 1 };
+        const report = await askAnyReport(env);
+        const told = screenOf(report, { columns: stdout.columns, rows: stdout.rows });
+        return { text: formatTold(told, flags), exitCode: isWell(report) ? 0 : 1 };
       }
-      const [report, parts] = await Promise.all([askReport(env), import('../status-parts.ts')]);
-      const told = parts.toldPart(part, { report, headers: flags['no-headers'] !== true });
-      return { text: await formatTold(told, flags), exitCode: 0 };
+      const report = await askReport(env);
+      const options = { headers: flags['no-headers'] !== true };
+      const told = { text: () => part.table(report, options), value: part.value(report) };
+      return { text: formatTold(told, flags), exitCode: 0 };
     };
     return watching(invocation, { show, timing });
   },
@@ -58,11 +79,19 @@ Examples:
 
 export const statusCommand: Command = createStatusCommand(systemTiming);
 
-function partOf(name: string): PartName {
-  const part = PART_NAMES.find((known) => known === name);
+const screenOf = (report: NodeReport | RefusedReport, screen: Screen): Told => ({
+  text: () => statusScreen(report, screen),
+  value: report,
+});
+
+const isWell = (report: NodeReport | RefusedReport): boolean =>
+  'peers' in report && faultsOf(report).length === 0;
+
+function partOf(name: string): Part {
+  const part = Object.hasOwn(PARTS, name) ? PARTS[name] : undefined;
   if (part !== undefined) return part;
-  const near = nearest(name, PART_NAMES);
+  const near = nearest(name, Object.keys(PARTS));
   throw wrongUse(
-    `Cannot tell "${name}": ${near === undefined ? '' : `did you mean "${near}"? `}there is: ${PART_NAMES.join(', ')}`,
+    `Cannot tell "${name}": ${near === undefined ? '' : `did you mean "${near}"? `}there is: ${Object.keys(PARTS).join(', ')}`,
   );
 }

@@ -21,7 +21,7 @@ While a node is upgraded the two differ for a moment.
     const value = { weft: VERSION, ...(agent === undefined ? {} : { agent }) };
     const text = (): string =>
       `weft ${VERSION}\n${agent === undefined ? 'agent: none answers' : `agent ${agent}`}\n`;
-    stdout.write(await formatTold({ text, value }, flags));
+    stdout.write(formatTold({ text, value }, flags));
     return 0;
   },
 };
