@@ -6,7 +6,7 @@ import net from 'node:net';
 import { after, test } from 'node:test';
 
 import { createApiEndpoint } from '../../agent/kube/api-endpoint.ts';
-import { type HttpClient, createHttpClient } from '../../agent/kube/http.ts';
+import { type HttpClient, type HttpClientOptions, createHttpClient } from '../../agent/kube/http.ts';
 import { type ResourceSource, createResourceSource } from '../../agent/kube/resource-source.ts';
 import { OperationError } from '../../agent/operation-error.ts';
 import { FakeClock, settle } from '../unit/kube-fakes.ts';
@@ -25,7 +25,10 @@ const cleanups: (() => void)[] = [];
 after(() => cleanups.forEach((cleanup) => cleanup()));
 
 /** `answer` gets each request head. */
-async function rig(answer: (socket: net.Socket, head: string) => void): Promise<Rig> {
+async function rig(
+  answer: (socket: net.Socket, head: string) => void,
+  told: Pick<HttpClientOptions, 'observe' | 'transferred'> = {},
+): Promise<Rig> {
   const heads: string[] = [];
   const sockets: net.Socket[] = [];
   const server = net.createServer((socket) => {
@@ -50,7 +53,7 @@ async function rig(answer: (socket: net.Socket, head: string) => void): Promise<
     server: `http://127.0.0.1:${port}/prefix/`,
     token: { text: 'secret\n' },
   });
-  const http = createHttpClient({ endpoint, userAgent: 'weft-agent/test', clock });
+  const http = createHttpClient({ endpoint, userAgent: 'weft-agent/test', clock, ...told });
   cleanups.push(() => {
     http.close();
     for (const socket of sockets) socket.destroy();
@@ -100,6 +103,46 @@ test('HttpClient sends who it is and its token, under the prefix, on one connect
   assert.match(it.heads[0]!, /^GET \/prefix\/it HTTP/);
   assert.match(it.heads[0]!, /authorization: Bearer secret\r\n/i);
   assert.match(it.heads[0]!, /user-agent: weft-agent\/test\r\n/i);
+});
+
+test('HttpClient tells the time of each exchange and the bytes of bodies, also of refusals and watches', async () => {
+  const told: unknown[] = [];
+  const options = {
+    observe: ({ method, code, seconds }: { method: string; code: string; seconds: number }): void =>
+      void told.push([method, code, seconds]),
+    transferred: ({ direction, bytes }: { direction: string; bytes: number }): void =>
+      void told.push([direction, bytes]),
+  };
+  const it = await rig((socket, head) => {
+    if (head.includes('/watch'))
+      socket.end(Buffer.concat([Buffer.from(WATCH_HEAD), chunk('12345'), chunk('')]));
+    else if (head.startsWith('POST')) socket.write(reply('409 Conflict', '{"message":"no"}'));
+    else {
+      it.clock.now = () => 2500;
+      socket.write(reply('200 OK', '{"a":"ä"}'));
+    }
+  }, options);
+  it.clock.now = () => 1000;
+  await it.http.json(get);
+  assert.deepEqual(told.splice(0), [
+    ['GET', '200', 1.5],
+    ['received', 10],
+  ]);
+  await refusal(it.http.json({ action: 'put it', method: 'POST', path: '/it', body: { b: 1 } }));
+  assert.deepEqual(told.splice(0), [
+    ['POST', '409', 0],
+    ['sent', 7],
+    ['received', 16],
+  ]);
+  await new Promise<void>((resolve, reject) => {
+    const signal = new AbortController().signal;
+    const sink = { chunk: () => undefined, end: () => resolve() };
+    it.http.stream({ action: 'watch', path: '/watch', signal }, sink).catch(reject);
+  });
+  assert.deepEqual(told, [
+    ['GET', '200', 0],
+    ['received', 5],
+  ]);
 });
 
 test('HttpClient quotes the Status of the server and keeps its Retry-After', async () => {

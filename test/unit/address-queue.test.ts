@@ -40,6 +40,8 @@ test('take: blocks in the order of claim, a later one while the first rests', ()
   for (let count = 0; count < 63; count++)
     assert.match(takeText(queue, 0)!, /^10\.32\.0\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])$/);
   queue.give(parseIpv4('10.32.0.70'), 1000);
+  assert.equal(queue.peek(1000 + REST - 1)?.freedAtMs, Number.NEGATIVE_INFINITY);
+  assert.equal(queue.peek(1000 + REST)?.freedAtMs, 1000);
   assert.equal(takeText(queue, 1000 + REST - 1), '10.32.0.2');
   assert.equal(takeText(queue, 1000 + REST), '10.32.0.70');
 });

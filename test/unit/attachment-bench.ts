@@ -22,6 +22,8 @@ export interface Bench {
   readonly links: FakeLinks;
   readonly node: FakeNode;
   readonly outcomes: readonly CniOutcome[];
+  /** Steps that ended, as "verb step", with " failed". */
+  readonly steps: string[];
   /** Errors of undoing. */
   readonly undone: readonly unknown[];
   readonly server: CniServer;
@@ -34,6 +36,7 @@ export function bench(size?: number): Bench {
   const links = new FakeLinks();
   const node = new FakeNode();
   const outcomes: CniOutcome[] = [];
+  const steps: string[] = [];
   const undone: unknown[] = [];
   const handler = createAttachments({
     pool,
@@ -41,10 +44,15 @@ export function bench(size?: number): Bench {
     node,
     checkDescriptors: trustingCheck,
     undoFailed: (_attachment, error) => undone.push(error),
+    stepped: ({ verb, step, isFailed }) => void steps.push(`${verb} ${step}${isFailed ? ' failed' : ''}`),
   });
-  const server = createCniServer({ handler, observe: (outcome) => outcomes.push(outcome) });
+  const server = createCniServer({
+    handler,
+    observe: (outcome) => outcomes.push(outcome),
+    waited: (verb) => void steps.push(`${verb} wait`),
+  });
   const ask: Bench['ask'] = (...request) => printed(server, shimRequest(...request));
-  return { pool, links, node, outcomes, undone, server, ask };
+  return { pool, links, node, outcomes, steps, undone, server, ask };
 }
 
 export async function printed(

@@ -78,6 +78,22 @@ test('ADD: a failure of the link frees the address, and the code tells what to d
   assert.equal((await ask('ADD')).code, undefined);
 });
 
+test('each request goes through its steps; the one that it failed in is told', async () => {
+  const { links, node, steps, ask } = bench();
+  assert.equal((await ask('ADD')).code, undefined);
+  assert.deepEqual(steps.splice(0), ['ADD wait', 'ADD check', 'ADD allocate', 'ADD link']);
+  await ask('ADD');
+  assert.deepEqual(steps.splice(0), ['ADD wait', 'ADD check failed']);
+  await ask('DEL');
+  assert.deepEqual(steps.splice(0), ['DEL wait', 'DEL detach', 'DEL release']);
+  links.failure = new OperationError('Cannot make the link', { code: 'ENOBUFS' });
+  await ask('ADD');
+  assert.deepEqual(steps.splice(0), ['ADD wait', 'ADD check', 'ADD allocate', 'ADD link failed']);
+  node.address = undefined;
+  await ask('ADD');
+  assert.deepEqual(steps.splice(0), ['ADD wait', 'ADD check failed']);
+});
+
 test('ADD: no block, a full pool, an unwritable log', async () => {
   const { pool, node, links, ask } = bench(0);
   assert.equal((await ask('ADD')).code, 11);

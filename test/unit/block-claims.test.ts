@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { ORDER_ANNOTATION } from '../../agent/control/blocks/own-blocks.ts';
+import { OperationError } from '../../agent/operation-error.ts';
 import { formatCidr } from '../../proto/address.ts';
 import { parseCidr } from '../../proto/address-text.ts';
 import { QUIET } from './claim-fakes.ts';
@@ -95,6 +96,21 @@ test('a conflict: another block, and the lost one is not asked for again', async
   await settle();
   assert.deepEqual(api.writes, ['create 10.40.0.0-26', 'create 10.39.255.192-26', 'create 10.39.255.128-26']);
   assert.deepEqual(rig.events, ['block_contested', 'block_claimed', 'block_claimed']);
+  assert.deepEqual(rig.attempts, ['contested 0', 'claimed 0', 'claimed 0']);
+});
+
+test('each attempt to claim is told with the time since a block was wanted', async () => {
+  const rig = createRig();
+  const { api, time, settle } = rig;
+  const original = api.createBlock.bind(api);
+  api.createBlock = () => Promise.reject(new OperationError('Cannot claim', { code: 'UNAVAILABLE' }));
+  const pauseMs = await settle();
+  assert.deepEqual(rig.attempts.splice(0), ['failed 0']);
+  assert.ok(pauseMs !== undefined);
+  time.now += pauseMs;
+  api.createBlock = original;
+  await settle();
+  assert.deepEqual(rig.attempts, [`claimed ${pauseMs / 1000}`, 'claimed 0']);
 });
 
 test('a block of ours that vanished is created again at once, in its old place', async () => {

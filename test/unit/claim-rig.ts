@@ -12,6 +12,8 @@ export interface Rig {
   readonly api: SimulatedApi;
   readonly pool: SimulatedPool;
   readonly events: string[];
+  /** Attempts to claim, as "outcome seconds". */
+  readonly attempts: string[];
   readonly time: { now: number };
   /** Steps until nothing is due at once; returns when to look again. */
   readonly settle: () => Promise<number | undefined>;
@@ -29,6 +31,7 @@ export function createRig(
   const pool = new SimulatedPool();
   options.prepare?.(api, pool);
   const events: string[] = [];
+  const attempts: string[] = [];
   const view = { source: options.source ?? ('api' as const) };
   const claims = createBlockClaims({
     node: { name: 'a', uid: 'a-uid', stateId: STATE },
@@ -47,6 +50,7 @@ export function createRig(
     pool,
     now: () => time.now,
     random: () => 0.5,
+    claimed: ({ outcome, seconds }) => void attempts.push(`${outcome} ${seconds}`),
     log: {
       debug: () => undefined,
       info: (event) => void events.push(event),
@@ -60,5 +64,5 @@ export function createRig(
     }
     throw new Error('does not settle');
   };
-  return { claims, api, pool, events, time, settle, view };
+  return { claims, api, pool, events, attempts, time, settle, view };
 }
