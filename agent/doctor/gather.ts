@@ -78,7 +78,8 @@ export async function gatherScene(environment: Environment): Promise<Scene> {
     }
   });
   const now = Date.now();
-  const answer = await askAgent(settings.statusAddress);
+  // One that keeps silent does so for seconds.
+  const answer = isStuck(earlier) ? earlier : await askAgent(settings.statusAddress);
   const ruleset = await rules;
   return {
     settings,
@@ -123,6 +124,8 @@ function settingsOf(environment: Environment): Pick<Scene, 'settings' | 'setting
     return { settings: parseSettings({ HOSTNAME: 'unnamed' }), settingsRefusal: error.message };
   }
 }
+
+const isStuck = (answer: AgentAnswer): boolean => answer.kind === 'silent' && answer.code === 'TIMEOUT';
 
 const silentPeers = (answer: AgentAnswer): readonly string[] =>
   answer.kind !== 'report'

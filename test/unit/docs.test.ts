@@ -5,6 +5,7 @@ import { test } from 'node:test';
 
 import { SETTING_TABLE } from '../../agent/setting-table.ts';
 import { COMMANDS } from '../../agent/cli/commands.ts';
+import { CHECKS } from '../../agent/doctor/checks.ts';
 import { TROUBLES } from '../../agent/control/trouble.ts';
 import { EVENT_ROWS } from '../../agent/telemetry/event-names.ts';
 import { FIELD_ROWS } from '../../agent/telemetry/field-names.ts';
@@ -110,4 +111,12 @@ test('the table of metrics has every metric with its type and labels, and a mean
   );
   for (const { name, series } of families) assert.ok(series > 0, `${name} has no series: fill it`);
   for (const [name, , , meaning] of rows) assert.ok(meaning !== undefined && meaning !== '', name);
+});
+
+test("the table of the doctor's checks has every check, with what it finds, why and the remedy", () => {
+  const rows = tableOf('doctor.md').map(([id, finds, why, fix]) => [plain(id), finds, why, fix]);
+  assert.deepEqual(
+    rows,
+    CHECKS.map(({ id, finds, why, fix }) => [id, finds, why, fix]),
+  );
 });

@@ -27,9 +27,8 @@ function obstacles(scene: Scene): readonly string[] {
     nodeIp === undefined && 'there is no WEFT_NODE_IP and no default route',
     nodeIp !== undefined && underlayOf(scene) === undefined && "no interface has the node's address",
     listener && `"${listener.owner?.command}" (process ${listener.owner?.pid}) listens on its status port`,
-    ...rangeConflicts(inForce.range, kernel).map(
-      (conflict) => `${conflict} overlaps ${formatCidr(inForce.range)}`,
-    ),
+    rangeConflicts(inForce.range, kernel).length > 0 &&
+      `something overlaps the range ${formatCidr(inForce.range)} (see range_overlap)`,
   ].filter((text) => typeof text === 'string');
 }
 

@@ -13,7 +13,8 @@ export const dataplane: Check = {
   run({ traffic, agent, processes }) {
     const found: Found[] = [];
     const isStopped = processes.some(({ role, state }) => role === 'dataplane' && /t/i.test(state));
-    const hasProbes = traffic?.peers.some(({ probes }) => probes) === true;
+    const works = agent.report !== undefined || processes.some(({ role }) => role === 'dataplane');
+    const hasProbes = works && traffic?.peers.some(({ probes }) => probes) === true;
     if (traffic !== undefined && hasProbes && traffic.loops === 0 && !isStopped) {
       found.push({
         severity: 'error',
@@ -53,6 +54,14 @@ export const tunnelSocket: Check = {
       severity: 'error',
       what: `UDP port ${settings.port} is also held by "${command}" (process ${pid})`,
     }));
+    const isSeen = sockets.udp.some(({ owner }) => owner?.isAgent === true);
+    const unowned = new Set(sockets.udp.flatMap(({ owner, inode }) => (owner === undefined ? [inode] : [])));
+    if (isSeen && unowned.size > 0) {
+      found.push({
+        severity: 'warning',
+        what: `UDP port ${settings.port} is also held by a program that cannot be seen from here (another container, or the node's own)`,
+      });
+    }
     if (agentIsHere(scene) && sockets.udp.length === 0) {
       const device = vxlan.map(({ name }) => ` (is it interface "${name}"?)`).join('');
       found.push({

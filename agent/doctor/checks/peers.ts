@@ -46,6 +46,9 @@ function diagnose(scene: Scene, peer: PeerStatus): Diagnosis {
   const outbound = ruleAgainst(scene, peer.address, 'outbound');
   const inbound = ruleAgainst(scene, peer.address, 'inbound');
   const open = `let UDP port ${port} through between the nodes, in both directions`;
+  if (isHalted(scene)) {
+    return { what: 'the data plane of this node stands still', fix: 'see agent_processes and dataplane' };
+  }
   if (outbound !== undefined) {
     return {
       what: `what this node sends to it is stopped by ${ruleWords(outbound)}`,
@@ -69,6 +72,9 @@ function diagnose(scene: Scene, peer: PeerStatus): Diagnosis {
   }
   return silent(scene, { peer, open });
 }
+
+const isHalted = ({ traffic, processes }: Scene): boolean =>
+  traffic?.loops === 0 || processes.some(({ role, state }) => role === 'dataplane' && /t/i.test(state));
 
 /** Neither its answers nor its own probes arrive. */
 function silent(scene: Scene, { peer, open }: { peer: PeerStatus; open: string }): Diagnosis {

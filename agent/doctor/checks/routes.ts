@@ -76,6 +76,11 @@ export const routes: Check = {
   },
 };
 
+const hasOwnRoute = (scene: Scene): boolean =>
+  scene.kernel.routes.some(
+    ({ protocol, index }) => protocol === ROUTE_PROTOCOL && index === tunOf(scene)?.index,
+  );
+
 interface Passage {
   readonly words: string;
   readonly source: Ipv4;
@@ -136,13 +141,14 @@ export const policyRouting: Check = {
   why: 'packets between these pods leave the pod network and are lost, or answers come from nowhere',
   fix: "delete it (ip route del, ip rule del), and tell the program that made it to leave the pods' range alone",
   run(scene) {
-    // Without our own routes everything goes elsewhere, which another check says.
-    if (!hasServed(scene) || routes.run(scene).length > 0 || scene.kernel.rules.length === 0) return [];
+    // Without our own route everything goes elsewhere, which other checks say.
+    if (!hasOwnRoute(scene) || scene.kernel.rules.length === 0) return [];
     const seen = new Map<string, Found>();
     for (const { words, source, destination, input, expected } of passages(scene)) {
       const way = findWay(scene.kernel, { source, destination, input });
       const output = linkAt(scene, way.route?.index)?.name;
-      if (output === expected) continue;
+      // Our own one means that a more specific one of ours is missing, as while the bridge is down.
+      if (output === expected || way.route?.protocol === ROUTE_PROTOCOL) continue;
       const { what, fix } = culprit(scene, way);
       if (seen.has(what)) continue;
       seen.set(what, {

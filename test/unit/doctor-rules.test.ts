@@ -1,0 +1,284 @@
+// How the doctor reads other firewalls: rules as nft 1.0.6 listed them for iptables-nft 1.8.9, ufw's and firewalld's manners, and what it
+// says when it cannot tell. And where rules and routes send a packet.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+
+import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
+import { u32, encodeMessage, MESSAGE_HEADER_BYTES, u32be } from '../../proto/netlink.ts';
+import { decodePolicyRule, RTM_NEWRULE } from '../../proto/rtnetlink-rule.ts';
+import type { TestPacket } from '../../agent/doctor/rule-match.ts';
+import { obstacles } from '../../agent/doctor/rule-walk.ts';
+import { readRuleset } from '../../agent/doctor/ruleset.ts';
+import { findWay } from '../../agent/doctor/route-lookup.ts';
+import { route, rule } from './doctor-scene.ts';
+
+type Json = Readonly<Record<string, unknown>>;
+
+const tunnel: TestPacket = {
+  hook: 'input',
+  input: 'eth0',
+  output: undefined,
+  source: parseIpv4('192.0.2.2'),
+  destination: parseIpv4('192.0.2.1'),
+  protocol: 'udp',
+  sourcePort: 40_000,
+  destinationPort: 6784,
+  state: 'untracked',
+  isToThisNode: true,
+};
+
+const base = (hook: string, policy = 'accept', type = 'filter'): Json => ({
+  chain: { family: 'ip', table: 't', name: 'base', type, hook, prio: 0, policy },
+});
+const plain = (name: string): Json => ({ chain: { family: 'ip', table: 't', name } });
+const on = (chain: string, handle: number, ...expr: readonly Json[]): Json => ({
+  rule: { family: 'ip', table: 't', chain, handle, expr },
+});
+const match = (left: Json, right: unknown, op = '=='): Json => ({ match: { op, left, right } });
+const payload = (protocol: string, field: string): Json => ({ payload: { protocol, field } });
+const meta = (key: string): Json => ({ meta: { key } });
+const drop: Json = { drop: null };
+const accept: Json = { accept: null };
+const counter: Json = { counter: { packets: 0, bytes: 0 } };
+
+const found = (objects: readonly Json[], packet: TestPacket = tunnel, text = ''): readonly string[] =>
+  obstacles(readRuleset({ objects, text }), packet, 'weft').map(
+    ({ fate, rule: by, isCertain }) => `${fate} by ${by?.handle ?? 'policy'}${isCertain ? '' : ' perhaps'}`,
+  );
+
+const udpPort = match(payload('udp', 'dport'), 6784);
+const CASES: readonly (readonly [
+  what: string,
+  objects: readonly Json[],
+  expected: readonly string[],
+  packet?: TestPacket,
+])[] = [
+  ['a rule that drops the port', [base('input'), on('base', 3, udpPort, counter, drop)], ['dropped by 3']],
+  ['a rule of another hook', [base('forward'), on('base', 3, udpPort, drop)], []],
+  ['a rule of another port', [base('input'), on('base', 3, match(payload('udp', 'dport'), 53), drop)], []],
+  ['TCP alone', [base('input'), on('base', 3, match(payload('tcp', 'dport'), 22, '!='), drop)], []],
+  [
+    'a set with a range of ports',
+    [
+      base('input'),
+      on('base', 3, match(payload('udp', 'dport'), { set: [22, { range: [6784, 6790] }] }), drop),
+    ],
+    ['dropped by 3'],
+  ],
+  ['another interface', [base('input'), on('base', 3, match(meta('iifname'), 'eth1'), drop)], []],
+  [
+    'a wildcard of interfaces',
+    [base('input'), on('base', 3, match(meta('iifname'), 'eth*'), drop)],
+    ['dropped by 3'],
+  ],
+  [
+    'one source',
+    [
+      base('input'),
+      on('base', 3, match(payload('ip', 'saddr'), '192.0.2.2'), udpPort, {
+        xt: { type: 'target', name: 'REJECT' },
+      }),
+    ],
+    ['rejected by 3'],
+  ],
+  [
+    'a prefix of sources',
+    [
+      base('input'),
+      on('base', 3, match(payload('ip', 'saddr'), { prefix: { addr: '192.0.2.0', len: 24 } }), drop),
+    ],
+    ['dropped by 3'],
+  ],
+  ['an accept before', [base('input', 'drop'), on('base', 2, udpPort, accept), on('base', 3, drop)], []],
+  [
+    'a policy',
+    [base('input', 'drop'), on('base', 2, match(meta('iifname'), 'lo'), accept)],
+    ['dropped by policy'],
+  ],
+  [
+    'a policy behind a condition that is not understood',
+    [base('input', 'drop'), on('base', 2, { xt: { type: 'match', name: 'set' } }, accept)],
+    ['dropped by policy perhaps'],
+  ],
+  [
+    'a drop under a condition that is not understood',
+    [base('input'), on('base', 2, { xt: { type: 'match', name: 'multiport' } }, drop)],
+    [],
+  ],
+  [
+    'a limited accept',
+    [base('input', 'drop'), on('base', 2, { limit: { rate: 5, per: 'second' } }, accept)],
+    ['dropped by policy perhaps'],
+  ],
+  [
+    'a jump',
+    [
+      base('input'),
+      plain('deep'),
+      on('base', 2, match(meta('l4proto'), 'udp'), { jump: { target: 'deep' } }),
+      on('deep', 5, udpPort, drop),
+    ],
+    ['dropped by 5'],
+  ],
+  [
+    'a return from a jump',
+    [
+      base('input', 'drop'),
+      plain('deep'),
+      on('base', 2, { jump: { target: 'deep' } }),
+      on('base', 3, accept),
+      on('deep', 5, { return: null }),
+      on('deep', 6, drop),
+    ],
+    [],
+  ],
+  [
+    'chains that call each other',
+    [
+      base('input'),
+      plain('a'),
+      on('base', 2, { jump: { target: 'a' } }),
+      on('a', 3, { jump: { target: 'a' } }),
+    ],
+    [],
+  ],
+  [
+    "the connection's state",
+    [
+      base('input', 'drop'),
+      on('base', 2, match({ ct: { key: 'state' } }, ['established', 'related'], 'in'), accept),
+    ],
+    ['dropped by policy'],
+  ],
+  [
+    'a map of states',
+    [
+      base('input'),
+      on('base', 2, {
+        vmap: {
+          key: { ct: { key: 'state' } },
+          data: {
+            set: [
+              ['untracked', drop],
+              ['established', accept],
+            ],
+          },
+        },
+      }),
+    ],
+    ['dropped by 2'],
+  ],
+  [
+    'a mark that is not set',
+    [base('input'), on('base', 2, match({ '&': [meta('mark'), 16_384] }, 16_384), drop)],
+    [],
+  ],
+  [
+    'what is not for this node',
+    [base('input'), on('base', 2, match({ fib: { result: 'type', flags: ['daddr'] } }, 'local', '!='), drop)],
+    [],
+  ],
+  [
+    'a set by its name',
+    [
+      base('input'),
+      { set: { family: 'ip', table: 't', name: 'bad', elem: ['192.0.2.2'] } },
+      on('base', 2, match(payload('ip', 'saddr'), '@bad'), drop),
+    ],
+    ['dropped by 2'],
+  ],
+  [
+    'masquerade of what is tracked',
+    [base('input', 'accept', 'nat'), on('base', 2, { xt: { type: 'target', name: 'MASQUERADE' } })],
+    ['source_rewritten by 2'],
+    { ...tunnel, state: 'new' },
+  ],
+  [
+    'masquerade of what is not tracked',
+    [base('input', 'accept', 'nat'), on('base', 2, { masquerade: null })],
+    [],
+  ],
+  ['a mark that is put on', [base('input'), on('base', 2, { xt: { type: 'target', name: 'MARK' } })], []],
+];
+
+describe('rule walk', () => {
+  for (const [what, objects, expected, packet] of CASES) {
+    it(`judges ${what}`, () => assert.deepEqual(found(objects, packet), expected));
+  }
+
+  it("reads the connection's state of iptables-nft from nft's own text", () => {
+    const text =
+      'table ip t { # handle 1\n\tchain base { # handle 1\n\t\tct state related,established counter packets 0 bytes 0 accept # handle 4\n\t}\n}\n';
+    const objects = [
+      base('input', 'drop'),
+      on('base', 4, { xt: { type: 'match', name: 'conntrack' } }, counter, accept),
+    ];
+    assert.deepEqual(found(objects, tunnel, text), ['dropped by policy']);
+  });
+
+  it("leaves Weft's own tables out", () => {
+    const own = {
+      chain: { family: 'inet', table: 'weft', name: 'input', type: 'filter', hook: 'input', policy: 'drop' },
+    };
+    assert.deepEqual(found([own]), []);
+  });
+});
+
+describe('route lookup', () => {
+  const routes = [
+    route('0.0.0.0/0', 2),
+    route('10.32.0.0/12', 4),
+    route('10.32.0.0/26', 3),
+    route('0.0.0.0/0', 9, { table: 99 }),
+  ];
+  const rules = [rule(0, 255), rule(32_766, 254)];
+  const packet = { source: parseIpv4('10.32.0.2'), destination: parseIpv4('10.32.0.65'), input: 'weave' };
+  const index = (more: readonly ReturnType<typeof rule>[]): number | undefined =>
+    findWay({ routes, rules: [...rules, ...more] }, packet).route?.index;
+
+  it('takes the longest prefix of the first table that has one', () => {
+    assert.equal(index([]), 4);
+    assert.equal(index([rule(10, 99)]), 9);
+    assert.equal(index([rule(10, 98)]), 4);
+  });
+
+  it('heeds source, input interface, inversion and suppressed prefixes of a rule', () => {
+    assert.equal(index([rule(10, 99, { source: parseCidr('10.64.0.0/12') })]), 4);
+    assert.equal(index([rule(10, 99, { source: parseCidr('10.32.0.0/12') })]), 9);
+    assert.equal(index([rule(10, 99, { inputInterface: 'eth1' })]), 4);
+    assert.equal(index([rule(10, 99, { inputInterface: 'eth1', isInverted: true })]), 9);
+    assert.equal(index([rule(10, 99, { suppressedPrefixLength: 0 })]), 4);
+    assert.equal(index([rule(10, 99, { mark: { value: 1, mask: 1 } })]), 4);
+  });
+
+  it('tells the rule that refuses', () => {
+    const way = findWay({ routes, rules: [...rules, rule(5, 0, { action: 8 })] }, packet);
+    assert.deepEqual([way.route, way.rule?.priority], [undefined, 5]);
+  });
+});
+
+describe('decodePolicyRule', () => {
+  const header = Uint8Array.of(2, 0, 12, 0, 99, 0, 0, 1, 2, 0, 0, 0);
+  const message = (attributes: Parameters<typeof encodeMessage>[0]['attributes']): Uint8Array =>
+    encodeMessage({ type: RTM_NEWRULE, flags: 0, header, attributes }).subarray(MESSAGE_HEADER_BYTES);
+
+  it('reads priority, source, mark, table and inversion', () => {
+    const payloadOfRule = message([u32be(2, parseIpv4('10.32.0.0')), u32(6, 100), u32(10, 5), u32(15, 1000)]);
+    assert.deepEqual(decodePolicyRule(payloadOfRule), {
+      ok: true,
+      value: rule(100, 1000, {
+        source: parseCidr('10.32.0.0/12'),
+        mark: { value: 5, mask: 0xffff_ffff },
+        isInverted: true,
+      }),
+    });
+  });
+
+  it('never throws, whatever is cut off', () => {
+    const whole = message([u32(6, 100)]);
+    for (let length = 0; length < whole.length; length++) {
+      assert.doesNotThrow(() => decodePolicyRule(whole.subarray(0, length)));
+    }
+    assert.deepEqual(decodePolicyRule(whole.subarray(0, 11)), { ok: false, reason: 'truncated' });
+  });
+});
