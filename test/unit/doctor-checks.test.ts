@@ -467,6 +467,15 @@ const CASES: readonly (readonly [check: string, fault: string, scene: Scene, say
   ],
   [
     'peer_unreachable',
+    'gone a moment ago, when both its probes and its answers stopped',
+    withPeer(
+      { ...failed, lastHeardSeconds: 4.2, lastRequestSeconds: 3.9 },
+      { reach: new Map([['192.0.2.2', 'unreachable']]) },
+    ),
+    /no machine answers/,
+  ],
+  [
+    'peer_unreachable',
     'gone',
     withPeer(failed, { reach: new Map([['192.0.2.2', 'unreachable']]) }),
     /no machine answers/,

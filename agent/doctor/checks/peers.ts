@@ -9,9 +9,18 @@ import { type Obstacle, obstacles } from '../rule-walk.ts';
 import type { Scene } from '../scene.ts';
 import { chainName, type Direction, tunnelTrials } from './firewall.ts';
 
-/** Requests come each second; in a large cluster, of a peer without traffic, in turn with others. */
-const heardRecentlySeconds = ({ agent }: Scene): number =>
-  4 + 2 * Math.ceil((agent.report?.peers.length ?? 0) / QUIET_PEERS_A_ROUND);
+/**
+ * Whether its own probes still come although its answers have stopped: then the last one is clearly younger than the last answer. They come
+ * each second; in a large cluster, of a peer without traffic, in turn with others.
+ */
+function stillAsks(scene: Scene, { lastRequestSeconds, lastHeardSeconds }: PeerStatus): boolean {
+  if (lastRequestSeconds === undefined) return false;
+  const turnSeconds = Math.ceil((scene.agent.report?.peers.length ?? 0) / QUIET_PEERS_A_ROUND);
+  return (
+    lastRequestSeconds <
+    Math.min(lastHeardSeconds ?? Number.POSITIVE_INFINITY, 8 + turnSeconds) - 1 - turnSeconds
+  );
+}
 
 /** A new peer is asked at once and answers within a second. */
 const PENDING_SECONDS = 8;
@@ -42,7 +51,7 @@ interface Diagnosis {
 function diagnose(scene: Scene, peer: PeerStatus): Diagnosis {
   const { port } = scene.settings;
   const traffic = scene.traffic?.peers.find(({ address }) => formatIpv4(address) === peer.address);
-  const hearsIt = (peer.lastRequestSeconds ?? Number.POSITIVE_INFINITY) < heardRecentlySeconds(scene);
+  const hearsIt = stillAsks(scene, peer);
   const outbound = ruleAgainst(scene, peer.address, 'outbound');
   const inbound = ruleAgainst(scene, peer.address, 'inbound');
   const open = `let UDP port ${port} through between the nodes, in both directions`;
