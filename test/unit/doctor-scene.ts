@@ -124,6 +124,7 @@ const peerStatus = (name: string, address: string, at: number): PeerStatus => ({
   lastHeardSeconds: 0.4,
   lastRequestSeconds: 0.5,
   roundTripSeconds: 0.0002,
+  probeLoss: 0,
   pathMtu: MTU,
   egressPackets: 10,
   ingressPackets: 10,
@@ -155,6 +156,8 @@ export const report: NodeReport = {
       containerId: `c${at}`,
       interfaceName: 'eth0',
       podName: `default/pod-${at}`,
+      hostInterface: `vethwepod${at}`,
+      sinceSeconds: 60,
     })),
     logFailure: undefined,
   },
@@ -164,7 +167,9 @@ export const report: NodeReport = {
   roles: [{ role: 'dataplane', pid: 4711, restarts: 0 }],
   repairs: { count: 0, last: undefined },
   lastError: undefined,
+  recent: [],
   problems: [],
+  settings: {},
 };
 
 const peerTraffic = (address: Ipv4, slot: number): PeerTraffic => ({
