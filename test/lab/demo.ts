@@ -158,9 +158,12 @@ const WEFT = fileURLToPath(new URL('../../agent/cli/weft.ts', import.meta.url));
 function lookAroundLines(lab: Lab): readonly string[] {
   const outside = enclosingPid();
   const first = lab.nodes[0];
+  const forward = fileURLToPath(new URL('forward.ts', import.meta.url));
   const inNode = `lab nsenter -t ${first?.namespace.pid ?? 0} -n -m`;
   const pod = first?.pods[0];
   return [
+    `the live map of ${first?.name ?? 'a node'}, at http://127.0.0.1:6790/map as long as this runs in another terminal, as root:`,
+    `  ${process.execPath} --disable-warning=ExperimentalWarning ${forward} ${outside} ${first?.namespace.pid ?? 0}`,
     'In another terminal, as root; paste this line first:',
     `  lab() { u=$(cat /proc/${outside}/task/${outside}/children); nsenter -t $(cat /proc/\${u% }/task/\${u% }/children) -n -m -p "$@"; }`,
     'the cluster:',

@@ -12,6 +12,8 @@ import { FIELD_ROWS } from '../../agent/telemetry/field-names.ts';
 import { REFUSAL_WORDS } from '../../agent/telemetry/refusal-words.ts';
 import { parseFamilies } from '../support/exposition.ts';
 import { createMetricsRig, fillMetrics } from '../support/metrics-source.ts';
+// @ts-expect-error: a script of the page, which has no declarations; its types are checked by page/tsconfig.json
+import { SIGNS } from '../../agent/control/map/page/words.js';
 import { REFUSAL_REASONS } from '../../proto/drop-reason.ts';
 
 /** Rows of a table of a page of docs/operations, the first one unless told, as trimmed cells. */
@@ -119,4 +121,16 @@ test("the table of the doctor's checks has every check, with what it finds, why 
     rows,
     CHECKS.map(({ id, finds, why, fix }) => [id, finds, why, fix]),
   );
+});
+
+test('the table of the live map has every sign of a link with its words, and what it is about', () => {
+  const signs = SIGNS as readonly (readonly [sign: string, words: string])[]; // as: see page/words.js
+  const rows = tableOf('map.md');
+  assert.deepEqual(
+    rows.map(([words]) => words),
+    signs.map(([, words]) => words),
+  );
+  for (const [words, few, many, meaning] of rows) {
+    assert.ok(few !== '' && many !== '' && meaning !== undefined && meaning !== '', words);
+  }
 });

@@ -14,7 +14,7 @@ import { drawLinks } from './links.js';
 import { MOST_CARDS, PeerList, urgency } from './peers.js';
 import { PeerTable } from './peer-table.js';
 import { summaryOf, tellAttention, tellVitals } from './summary.js';
-import { counted, describe } from './words.js';
+import { SIGNS, counted, describe } from './words.js';
 
 const EVERY_MS = 2000;
 const PATIENCE_MS = 5000;
@@ -198,19 +198,6 @@ async function keepAsking() {
   }
 }
 
-/** @type {readonly (readonly [sign: string, words: string])[]} */
-const SIGNS = [
-  ['established rtt-1', 'round trip below 0.5 ms'],
-  ['established rtt-2', '0.5 to 2 ms'],
-  ['established rtt-3', '2 to 10 ms'],
-  ['established rtt-4', '10 to 50 ms'],
-  ['established rtt-5', '50 ms or more'],
-  ['established rtt-1 loss-some', 'loses probes'],
-  ['established rtt-1 loss-much', 'loses 10% or more'],
-  ['established rtt-1 path-low', 'path takes less'],
-  ['failed', 'failed'],
-  ['pending', 'not heard yet'],
-];
 byId('legend').replaceChildren(
   ...SIGNS.map(([sign, words]) =>
     make('li', { class: sign.endsWith('path-low') ? 'path-low-sign' : '' }, [

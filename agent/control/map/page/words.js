@@ -8,6 +8,22 @@ export const ROUND_TRIP_BOUNDS = [0.5, 2, 10, 50];
 export const MUCH_LOSS = 0.1;
 
 /**
+ * Signs of a link, as classes, and their words; docs/operations/map.md has them.
+ * @type {readonly (readonly [sign: string, words: string])[]}
+ */
+export const SIGNS = [
+  ['established rtt-1', 'round trip below 0.5 ms'],
+  ['established rtt-2', '0.5 to 2 ms'],
+  ['established rtt-3', '2 to 10 ms'],
+  ['established rtt-4', '10 to 50 ms'],
+  ['established rtt-5', '50 ms or more'],
+  ['established rtt-1 loss-some', 'loses probes'],
+  ['established rtt-1 loss-much', 'loses 10% or more'],
+  ['established rtt-1 path-low', 'path takes less'],
+  ['failed', 'failed'],
+  ['pending', 'not heard yet'],
+];
+/**
  * @param {number} milliseconds
  * @returns {number} 1 to 5
  */
