@@ -45,8 +45,8 @@ import { openStateIdentity } from './state-identity.ts';
 import type { Snapshot } from './cluster/snapshot.ts';
 import { createSnapshotHealth } from './cluster/snapshot-health.ts';
 import { createSnapshotWriter } from './cluster/snapshot-writer.ts';
-import type { Trouble } from './trouble.ts';
 import { openStatusServer } from './status/status-server.ts';
+import type { Trouble } from './trouble.ts';
 
 const KEEPER_CHANNEL = 3;
 /** Of the first worker; the others' follow. */
