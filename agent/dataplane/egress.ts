@@ -39,6 +39,7 @@ import { OVERLAY_HEADER_BYTES, type PeerRecords } from './peer-records.ts';
 import { Segmentation, type SuperPacket } from './segmentation.ts';
 import { FULL, type SendBatch, TRAIN_BYTES } from './send-batch.ts';
 import { type DataplaneStats, DROP } from './stats.ts';
+import { Tap } from './tap.ts';
 import { pseudoSumAt } from './transport-checksum.ts';
 
 export interface EgressOptions {
@@ -52,6 +53,8 @@ export interface EgressOptions {
   readonly unreachable: (ip: number, length: number) => void;
   /** The packet has DF and is larger than the path to its peer takes, which is `mtu`. */
   readonly fragmentationNeeded?: (ip: number, length: number, mtu: number) => void;
+  /** One that is never on unless told. */
+  readonly tap?: Tap;
 }
 
 /** Counted in no peer's row, like every refusal before the peer is known. */
@@ -68,6 +71,7 @@ export class Egress {
   readonly #flush: () => void;
   readonly #unreachable: (ip: number, length: number) => void;
   readonly #fragmentationNeeded: (ip: number, length: number, mtu: number) => void;
+  readonly #tap: Tap;
   readonly #segmentation: Segmentation;
   readonly #fragmentation: Fragmentation;
   /** The super-packet in hand; one object for all. */
@@ -90,6 +94,7 @@ export class Egress {
     this.#records = options.records;
     this.#batch = options.batch;
     this.#unreachable = options.unreachable;
+    this.#tap = options.tap ?? new Tap(options.memory);
     this.#flush = () => {
       options.flush();
       this.sent();
@@ -110,19 +115,25 @@ export class Egress {
     const ip = offset + VIRTIO_NET_HDR_BYTES;
     const reason = this.#checkHeader(ip, length - VIRTIO_NET_HDR_BYTES);
     if (reason !== NO_REASON) {
-      this.#stats.add(NO_PEER_ROW, reason, 1);
+      this.#refuse(ip, length - VIRTIO_NET_HDR_BYTES, NO_PEER_ROW, reason);
       return;
     }
     const { view } = this.#memory;
     const totalLength = view.getUint16(ip + IPV4_TOTAL_LENGTH_OFFSET);
     const owner = this.forwarding.ownerOf(view.getUint32(ip + IPV4_DESTINATION_OFFSET));
     if (owner < OWNER_FIRST_PEER) {
-      this.#stats.add(NO_PEER_ROW, reasonWithoutPeer(owner), 1);
+      this.#refuse(ip, totalLength, NO_PEER_ROW, reasonWithoutPeer(owner));
       if (owner === OWNER_NOBODY) this.#unreachable(ip, totalLength);
       return;
     }
     const refused = this.#send(offset, totalLength, owner);
-    if (refused !== NO_REASON) this.#stats.add(owner, refused, 1);
+    if (refused !== NO_REASON) this.#refuse(ip, totalLength, owner, refused);
+    else if (this.#tap.isOn) this.#tap.egress(ip, totalLength, owner, NO_REASON);
+  }
+
+  #refuse(ip: number, length: number, row: number, reason: number): void {
+    this.#stats.add(row, reason, 1);
+    if (this.#tap.isOn) this.#tap.egress(ip, length, row, reason);
   }
 
   #checkHeader(ip: number, available: number): number {

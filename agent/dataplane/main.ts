@@ -102,6 +102,7 @@ function serve(dataplane: Dataplane, tablePath: string): boolean {
     message: (fd) => channel.receive(fd, MSG_DONTWAIT),
     reload,
     housekeeping() {
+      dataplane.lookAtCapture();
       const mtu = tun.mtu(DESCRIPTORS.receive);
       if (mtu === undefined) return;
       ingress.mtu = mtu;

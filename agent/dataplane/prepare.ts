@@ -6,6 +6,7 @@ import { performance } from 'node:perf_hooks'; // the global is a getter, which 
 import { hrtime } from 'node:process';
 
 import { ipv4, mac, vni } from '../../proto/address.ts';
+import { CAPTURE_BYTES } from '../../proto/capture-ring.ts';
 import { STATS_BYTES, STATS_CELLS } from '../../proto/dataplane-stats.ts';
 import { type ForwardingTable, OWNER_FIRST_PEER } from '../../proto/forwarding-table.ts';
 import { invariant } from '../../proto/invariant.ts';
@@ -15,6 +16,7 @@ import { check, errnoName, libc, systemError } from '../linux/libc.ts';
 import { createSharedFile } from '../linux/shared-file.ts';
 import { attachTun } from '../linux/tun.ts';
 import { BusyPolling } from './busy-polling.ts';
+import { CaptureFile } from './capture-file.ts';
 import { type Clock, createClock } from './clock.ts';
 import { Egress } from './egress.ts';
 import { Forwarding } from './forwarding.ts';
@@ -32,10 +34,11 @@ import { type Report, limitFailures } from './report.ts';
 import { SendBatch } from './send-batch.ts';
 import { DataplaneStats, GAUGE } from './stats.ts';
 import { Transmitter } from './transmitter.ts';
+import { Tap } from './tap.ts';
 import { TunPort } from './tun-port.ts';
 import { WriteBatch } from './write-batch.ts';
 
-const ARENA_BYTES = 14 << 20;
+const ARENA_BYTES = 17 << 20;
 const MAP_ALIGNMENT = 65_536;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED_FIXED = 0x11;
@@ -62,6 +65,8 @@ export type Dataplane = Omit<
   become(worker: number): void;
   /** Takes over what the first worker, which alone asks, knows of the paths to the peers. For the others, once a second. */
   followPaths(): void;
+  /** To be called once a second, after become(): begins and ends the captures that the command asks for. */
+  lookAtCapture(): void;
   readonly inFlight: {
     /** After become(): maps the packets in flight and says what the process before left. Throws OperationError. */
     map(): Found;
@@ -101,8 +106,10 @@ export function prepareDataplane(options: {
   const firstStats = new DataplaneStats(
     new Float64Array(arena.memory.buffer, firstStatsRegion.offset, STATS_CELLS),
   );
+  const captureRegion = arena.allocate(CAPTURE_BYTES, MAP_ALIGNMENT);
+  const tap = new Tap(memory);
   let worker = 0;
-  const shared = { memory, base: arena.base, stats, clock, report: failure };
+  const shared = { memory, base: arena.base, stats, clock, report: failure, tap };
 
   const records = new PeerRecords(memory);
   const sends = new SendBatch(memory);
@@ -112,7 +119,7 @@ export function prepareDataplane(options: {
   const tun = new TunPort({ ...shared, inFlight: inFlight.memory, fd: descriptors.tun });
   const receiver = new Receiver({ memory: inFlight.memory, base: arena.base, fd: descriptors.receive });
   const transmitter = new Transmitter({ ...shared, sockets: descriptors.send, records });
-  const probeSocket = new ProbeSocket({ memory, base: arena.base, records });
+  const probeSocket = new ProbeSocket({ memory, base: arena.base, records, tap });
   const probes = new Probes({
     ...shared,
     records,
@@ -127,6 +134,7 @@ export function prepareDataplane(options: {
     stats,
     records,
     batch: sends,
+    tap,
     flush: () => transmitter.flush(sends),
     unreachable: (ip, length) => errors.hostUnreachable(ip, length),
     fragmentationNeeded: (ip, length, mtu) => errors.fragmentationNeeded(ip, length, mtu),
@@ -135,8 +143,18 @@ export function prepareDataplane(options: {
     memory,
     stats,
     batch: writes,
+    tap,
     flush: () => tun.flush(writes),
     probe: (offset, length, slot) => probes.receive(offset, length, slot),
+  });
+  const captureFile = new CaptureFile({
+    directory: options.runDirectory,
+    memory,
+    region: captureRegion,
+    tap,
+    records,
+    clock,
+    sockets: descriptors.send,
   });
   return {
     arena,
@@ -166,6 +184,7 @@ export function prepareDataplane(options: {
         if (mtu > 0) records.setPathMtu(slot, mtu);
       }
     },
+    lookAtCapture: () => captureFile.look(worker),
     inFlight: {
       map() {
         const path = join(options.runDirectory, inFlightFileOf(worker));

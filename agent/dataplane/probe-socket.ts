@@ -7,6 +7,7 @@ import { openProbeSocket } from '../linux/udp-socket.ts';
 import { type PacketMemory, IOVEC_BYTES, setIovec, setPointer } from './packet-memory.ts';
 import { type PeerRecords, SOCKADDR_IN_BYTES } from './peer-records.ts';
 import { MMSGHDR_BYTES } from './send-batch.ts';
+import type { Tap } from './tap.ts';
 
 const { EMSGSIZE } = constants.errno;
 const MSG_DONTWAIT = 0x40;
@@ -17,6 +18,7 @@ export interface ProbeSocketOptions {
   readonly memory: PacketMemory;
   readonly base: number;
   readonly records: PeerRecords;
+  readonly tap?: Tap;
 }
 
 export class ProbeSocket {
@@ -42,7 +44,8 @@ export class ProbeSocket {
 
   /** False when the datagram is larger than the interface takes. */
   sendWhole(offset: number, length: number, slot: number): boolean {
-    const { memory, base, records } = this.#options;
+    const { memory, base, records, tap } = this.#options;
+    if (tap?.isOn === true) tap.sent(offset, length, slot);
     setPointer(memory, this.#message, records.addressOf(slot));
     setIovec(memory, this.#iovec, offset, length);
     const sent = libc.sendmsg(this.#fd, base + this.#message, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -50,7 +50,7 @@ export class Receiver {
   /** How many the last receive() asked for, and the next one will. */
   #asked = DATAGRAMS_AT_ONCE;
   #next = DATAGRAMS_AT_ONCE;
-  readonly #datagram: ReceivedDatagram = { offset: 0, length: 0, segmentBytes: 0, source: 0 };
+  readonly #datagram: ReceivedDatagram = { offset: 0, length: 0, segmentBytes: 0, source: 0, sourcePort: 0 };
 
   constructor(options: { memory: PacketMemory; base: number; fd: number }) {
     const { memory } = options;
@@ -131,6 +131,7 @@ export class Receiver {
     const truncated = (view.getUint32(message + MSGHDR_FLAGS, true) & MSG_TRUNC) !== 0;
     datagram.offset = this.#bufferOf(index);
     datagram.length = truncated ? 0 : Math.min(BUFFER_BYTES, this.#lengthOf(index));
+    datagram.sourcePort = view.getUint16(this.#names + index * SOCKADDR_IN_BYTES + 2);
     datagram.source = view.getUint32(this.#names + index * SOCKADDR_IN_BYTES + 4);
     const hasSize =
       view.getUint32(message + MSGHDR_CONTROL_LENGTH, true) >= CMSG_WITH_INT_BYTES &&

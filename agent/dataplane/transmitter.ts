@@ -9,12 +9,14 @@ import { type PacketMemory, IOVEC_BYTES, setIovec, setPointer } from './packet-m
 import { OVERLAY_HEADER_BYTES, type PeerRecords, SOCKADDR_IN_BYTES } from './peer-records.ts';
 import { MMSGHDR_BYTES, type SendBatch } from './send-batch.ts';
 import { type DataplaneStats, COUNTER, DROP } from './stats.ts';
+import { Tap } from './tap.ts';
 
 const { EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS } = constants.errno;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL;
 const POLLOUT = 4;
+const SENT = 0;
 /** How often one flush waits for a full queue, and how long each time. */
 const WAITS = 5;
 const WAIT_MS = 2;
@@ -37,6 +39,8 @@ export interface TransmitterOptions {
   readonly records: PeerRecords;
   readonly stats: DataplaneStats;
   readonly report: ReportFailure;
+  /** One that is never on unless told. */
+  readonly tap?: Tap;
   /** The C library's unless told. */
   readonly calls?: SendCalls;
 }
@@ -48,6 +52,7 @@ export class Transmitter {
   readonly #records: PeerRecords;
   readonly #stats: DataplaneStats;
   readonly #report: ReportFailure;
+  readonly #tap: Tap;
   readonly #calls: SendCalls;
   readonly #pollEntry: number;
   readonly #singleMessage: number;
@@ -62,6 +67,7 @@ export class Transmitter {
     this.#records = options.records;
     this.#stats = options.stats;
     this.#report = options.report;
+    this.#tap = options.tap ?? new Tap(memory);
     this.#calls = options.calls ?? SYSTEM;
     this.#pollEntry = memory.allocate(8); // struct pollfd
     this.#singleMessage = memory.allocate(MMSGHDR_BYTES);
@@ -91,6 +97,7 @@ export class Transmitter {
   sendNow(offset: number, length: number, slot: number): boolean {
     setPointer(this.#memory, this.#singleMessage, this.#records.addressOf(slot));
     setIovec(this.#memory, this.#singleIovec, offset, length);
+    if (this.#tap.isOn) this.#tap.sent(offset, length, slot);
     return this.#calls.sendmsg(this.#sockets[0]!, this.#base + this.#singleMessage, FLAGS) >= 0; // !: there is one
   }
 
@@ -111,6 +118,7 @@ export class Transmitter {
     const innerBytes = batch.totalBytes[train]! - segments * OVERLAY_HEADER_BYTES; // !: a train of the batch
     this.#stats.add(row, COUNTER.egress_packets, segments);
     this.#stats.add(row, COUNTER.egress_bytes, innerBytes);
+    if (this.#tap.isOn) this.#tap.train(batch, train, SENT);
   }
 
   /** What becomes of the train that failed: 0 = it is tried again, 1 = it was sent otherwise or counted. */
@@ -124,7 +132,12 @@ export class Transmitter {
       isQueueFull(code) ||
       this.#calls.sendmsg(this.#fdOf(batch, train), this.#at(batch, train), FLAGS) < 0
     ) {
-      this.#refuse(batch.rows[train]!, isQueueFull(code) ? code : this.#calls.errno(), segments); // !: a train of the batch
+      const reason = this.#refuse(
+        batch.rows[train]!,
+        isQueueFull(code) ? code : this.#calls.errno(),
+        segments,
+      ); // !: a train of the batch
+      if (this.#tap.isOn) this.#tap.train(batch, train, reason);
     } else {
       this.#count(batch, train); // the error was an earlier datagram's, reported late
     }
@@ -137,9 +150,11 @@ export class Transmitter {
     while (this.#calls.sendmsg(this.#fdOf(batch, train), this.#at(batch, train), FLAGS) < 0) {
       const code = this.#calls.errno();
       if (this.#waitIfQueueFull(code, batch.sockets[train]!)) continue; // !: a train of the batch
-      this.#refuse(row, code, 1);
+      const reason = this.#refuse(row, code, 1);
+      if (this.#tap.isOn) this.#tap.segment(batch, train, index, reason);
       return;
     }
+    if (this.#tap.isOn) this.#tap.segment(batch, train, index, SENT);
     this.#stats.add(row, COUNTER.egress_packets, 1);
     this.#stats.add(row, COUNTER.egress_bytes, batch.bytesOf(train, index) - OVERLAY_HEADER_BYTES);
   }
@@ -152,9 +167,12 @@ export class Transmitter {
     return this.#base + batch.messageOf(train);
   }
 
-  #refuse(row: number, code: number, packets: number): void {
-    this.#stats.add(row, code === EMSGSIZE ? DROP.egress_too_big : DROP.egress_send_failed, packets);
+  /** Returns the reason under which they were counted. */
+  #refuse(row: number, code: number, packets: number): number {
+    const reason = code === EMSGSIZE ? DROP.egress_too_big : DROP.egress_send_failed;
+    this.#stats.add(row, reason, packets);
     this.#report('send', code);
+    return reason;
   }
 
   /** True when it is worth trying again. */

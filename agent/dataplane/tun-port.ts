@@ -8,6 +8,7 @@ import type { Clock } from './clock.ts';
 import type { ReportFailure } from './report.ts';
 import type { PacketMemory } from './packet-memory.ts';
 import { type DataplaneStats, COUNTER, DROP, GAUGE } from './stats.ts';
+import type { Tap } from './tap.ts';
 import type { WriteBatch } from './write-batch.ts';
 
 /** virtio_net_hdr and the largest packet. */
@@ -33,6 +34,7 @@ export interface TunPortOptions {
   readonly stats: DataplaneStats;
   readonly clock: Clock;
   readonly report: ReportFailure;
+  readonly tap?: Tap;
 }
 
 export class TunPort {
@@ -107,13 +109,17 @@ export class TunPort {
 
   /** Writes and clears the batch. */
   flush(batch: WriteBatch): void {
-    const { fd, base, stats, clock, report } = this.#options;
+    const { fd, base, stats, clock, report, tap } = this.#options;
     for (let write = 0; write < batch.writes; write++) {
       const row = batch.rowOf(write);
       const packets = batch.packetsOf(write);
       if (libc.writev(fd, base + batch.iovecsOf(write), batch.iovecCountOf(write)) < 0) {
         stats.add(row, DROP.tun_write_failed, packets);
         report('tun_write', errno());
+        if (tap?.isOn === true) {
+          const iovecs = batch.iovecsOf(write);
+          tap.notWritten(iovecs, batch.iovecCountOf(write), VIRTIO_NET_HDR_BYTES, row, DROP.tun_write_failed);
+        }
         continue;
       }
       stats.add(row, COUNTER.ingress_packets, packets);

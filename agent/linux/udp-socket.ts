@@ -154,7 +154,8 @@ export function bindSocket(fd: number, to: SocketAddress): void {
   }
 }
 
-const portOf = (fd: number): number => nameOf(fd).getUint16(2);
+/** Of a bound socket. */
+export const portOf = (fd: number): number => nameOf(fd).getUint16(2);
 
 const localAddressOf = (fd: number): Ipv4 => ipv4(nameOf(fd).getUint32(4));
 

@@ -141,7 +141,7 @@ test('damaged datagrams: nothing throws, nothing is lost uncounted, nothing fore
   const chance = new Chance(seed);
   const fast = new FastChance(seed);
   const totals = { frames: 0, refused: 0 };
-  const datagram = { offset: 0, length: 0, segmentBytes: 0, source: 0 };
+  const datagram = { offset: 0, length: 0, segmentBytes: 0, source: 0, sourcePort: 0 };
   const lengths = new Uint16Array(SLOTS);
   const damaged = new Uint8Array(SLOTS);
   let frames: readonly Uint8Array[] = [];

@@ -127,7 +127,13 @@ export function createIngressRig(): IngressRig {
       area.clear();
       const offsets = datagrams.map(({ bytes }) => area.place(bytes));
       for (const [index, { bytes, segmentBytes, source }] of datagrams.entries()) {
-        ingress.accept({ offset: offsets[index]!, length: bytes.length, segmentBytes, source }); // !: one for each
+        ingress.accept({
+          offset: offsets[index]!, // !: one for each
+          length: bytes.length,
+          segmentBytes,
+          source,
+          sourcePort: 0,
+        });
       }
       ingress.finish();
       take();

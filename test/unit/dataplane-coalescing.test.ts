@@ -62,7 +62,13 @@ function createRig(): Rig {
       for (const packet of packets) {
         const datagram = overlayFrame(packet);
         memory.bytes.set(datagram, offset);
-        ingress.accept({ offset, length: datagram.length, segmentBytes: 0, source: PEER_ADDRESS });
+        ingress.accept({
+          offset,
+          length: datagram.length,
+          segmentBytes: 0,
+          source: PEER_ADDRESS,
+          sourcePort: 0,
+        });
         offset += datagram.length + 3;
       }
       ingress.finish();

@@ -73,7 +73,7 @@ function createRig(poison: number = POISON, isWeft: boolean = false): Rig {
       writes = [];
       memory.bytes.fill(poison, area, area + 70_000);
       memory.bytes.set(datagram, area + 10);
-      ingress.accept({ offset: area + 10, length: datagram.length, segmentBytes, source });
+      ingress.accept({ offset: area + 10, length: datagram.length, segmentBytes, source, sourcePort: 0 });
       ingress.finish();
       writes.push(...takeWrites(memory, batch));
       const drops: Record<number, object> = {};

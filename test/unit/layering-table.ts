@@ -156,6 +156,12 @@ export const DEPARTURES: readonly Departure[] = [
     because: 'adapters of the data plane: the system calls of one descriptor, and the loop over them',
   },
   {
+    files: ['agent/dataplane/capture-file.ts'],
+    mayImport: ['agent/linux/'],
+    node: ['node:fs', 'node:path'],
+    because: 'adapter of the tap: maps the file that `weft capture` makes',
+  },
+  {
     files: ['agent/dataplane/packet-kernels.ts'],
     node: ['node:fs'],
     because: 'reads the WebAssembly kernels beside it',
