@@ -36,6 +36,8 @@ const NDMSG_BYTES = 12;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const RTA_DST = 1;
+const RTA_SRC = 2;
+const RTA_IIF = 3;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
@@ -51,7 +53,11 @@ export const RT_SCOPE_UNIVERSE = 0;
 /** Destinations directly on the device. */
 export const RT_SCOPE_LINK = 253;
 export const RTN_UNICAST = 1;
+/** The destination is an address of this node. */
+export const RTN_LOCAL = 2;
 export const RTPROT_BOOT = 3;
+/** The answer names the table that the route is in. */
+const RTM_F_LOOKUP_TABLE = 0x1000;
 const RTNH_F_ONLINK = 4;
 const NUD_REACHABLE = 2;
 const NUD_PERMANENT = 0x80;
@@ -168,6 +174,24 @@ export function decodeRoute(payload: Uint8Array): Decoded<Route, RouteRefusal> {
     priority: own.u32(RTA_PRIORITY) ?? 0,
     onLink: (view.getUint32(8, true) & RTNH_F_ONLINK) !== 0,
   });
+}
+
+export interface RouteQuestion {
+  readonly destination: Ipv4;
+  readonly source?: Ipv4;
+  /** Interface that the packet comes in by; undefined: this node sends it. */
+  readonly inputIndex?: number;
+}
+
+/** Asks which route the kernel would take, by its rules and tables; the answer is one RTM_NEWROUTE, or an errno: EHOSTUNREACH, ENETUNREACH, EXDEV (rp_filter). */
+export function lookUpRoute({ destination, source, inputIndex }: RouteQuestion): Uint8Array {
+  const header = new Uint8Array(RTMSG_BYTES);
+  header.set([AF_INET, 32, source === undefined ? 0 : 32]);
+  new DataView(header.buffer).setUint32(8, RTM_F_LOOKUP_TABLE, true);
+  const attributes: Attribute[] = [u32be(RTA_DST, destination)];
+  if (source !== undefined) attributes.push(u32be(RTA_SRC, source));
+  if (inputIndex !== undefined) attributes.push(u32(RTA_IIF, inputIndex));
+  return encodeMessage({ type: RTM_GETROUTE, flags: NLM_F_ACK, header, attributes });
 }
 
 export interface Neighbour {

@@ -9,6 +9,9 @@ export interface CommandEntry {
 export const COMMANDS: readonly CommandEntry[] = [
   { name: 'status', load: async () => (await import('./commands/status.ts')).statusCommand },
   { name: 'doctor', load: async () => (await import('./commands/doctor.ts')).doctorCommand },
+  { name: 'ping', load: async () => (await import('./commands/ping.ts')).pingCommand },
+  { name: 'trace', load: async () => (await import('./commands/trace.ts')).traceCommand },
+  { name: 'capture', load: async () => (await import('./commands/capture.ts')).captureCommand },
   { name: 'ipam', load: async () => (await import('./commands/ipam.ts')).ipamCommand },
   { name: 'report', load: async () => (await import('./commands/report.ts')).reportCommand },
   { name: 'completion', load: async () => (await import('./commands/completion.ts')).completionCommand },

@@ -19,6 +19,8 @@ export interface Nft {
   apply(commands: readonly NftCommand[]): Promise<void>;
   /** The objects of a table as nft lists them; undefined when there is no such table. Throws OperationError: NFT_MISSING. */
   list(family: string, table: string): Promise<readonly NftCommand[] | undefined>;
+  /** All base chains of all tables without their rules, or all that there is. Throws OperationError: NFT_MISSING, NFT_REFUSED. */
+  listAll(what: 'chains' | 'ruleset'): Promise<readonly NftCommand[]>;
 }
 
 function isExecutable(path: string): boolean {
@@ -118,6 +120,13 @@ export function openNft(searchPath: string): Nft {
           context: { status: status ?? -1 },
         },
       );
+    },
+    async listAll(what) {
+      const { status, stdout, stderr } = await run(path, ['-j', 'list', what], '');
+      if (status === 0) return objectsOf(stdout);
+      throw new OperationError(`Cannot list the nftables ${what}: nft said "${stderr.trim()}"`, {
+        code: 'NFT_REFUSED',
+      });
     },
     async list(family, table) {
       const { status, stdout } = await run(path, ['-j', 'list', 'table', family, table], '');

@@ -29,6 +29,7 @@ export const AREAS: readonly Area[] = [
   { path: 'agent/report/', mayImport: ['proto/'], node: [] },
   { path: 'agent/ipam/', mayImport: ['proto/', 'agent/operation-error.ts'], node: [] },
   { path: 'agent/dataplane/', mayImport: ['proto/', 'agent/operation-error.ts'], node: [] },
+  { path: 'agent/wire/', mayImport: ['proto/', 'agent/operation-error.ts'], node: [] },
   // Adapters: they know their technology and not each other.
   { path: 'agent/linux/', mayImport: ['proto/', 'agent/operation-error.ts'], node: ANY_NODE },
   { path: 'agent/kube/', mayImport: ['proto/', 'agent/operation-error.ts'], node: ANY_NODE },
@@ -107,6 +108,9 @@ export const AREAS: readonly Area[] = [
       'agent/linux/',
       'agent/kube/',
       'agent/doctor/',
+      'agent/role-states.ts',
+      'agent/wire/',
+      'agent/telemetry/',
     ],
     node: ANY_NODE,
   },
@@ -170,6 +174,16 @@ export const DEPARTURES: readonly Departure[] = [
     files: ['agent/dataplane/assemble.ts'],
     node: ['node:child_process', 'node:fs', 'node:path'],
     because: 'a build step: makes the WebAssembly kernels from their source',
+  },
+  {
+    files: ['agent/cli/trace-tables.ts'],
+    mayImport: ['agent/control/'],
+    because: 'reads what control makes, by the names and marks that control gives it',
+  },
+  {
+    files: ['agent/cli/commands/trace.ts'],
+    mayImport: ['agent/dataplane/'],
+    because: "tells the data plane's choice of a send socket, by its own pure function",
   },
   {
     files: ['agent/cli/node-removal.ts'],

@@ -1,0 +1,89 @@
+// The tables of a node as a trace asks them (trace.ts).
+import type { Ipv4, Mac } from '../../proto/address.ts';
+import type { ForwardingPeer } from '../../proto/forwarding-table.ts';
+
+export type NodePeer = ForwardingPeer;
+
+/** Whose an address is. `outside`: of no node's underlay and not in the range. */
+export type Owner =
+  | { readonly kind: 'this_node' | 'nobody' | 'outside' | 'this_underlay' }
+  | { readonly kind: 'peer' | 'peer_underlay'; readonly peer: NodePeer };
+
+export interface TracedPacket {
+  readonly source: Ipv4;
+  readonly destination: Ipv4;
+  readonly protocol: number | undefined;
+  /** Destination's. */
+  readonly port: number | undefined;
+}
+
+export interface PodPortFacts {
+  readonly interface: string;
+  readonly podName: string | undefined;
+  /** Inside the pod. */
+  readonly mac: Mac;
+  readonly isUp: boolean;
+  /** And its other end is up too. */
+  readonly isRunning: boolean;
+  readonly isPort: boolean;
+  readonly isForwarding: boolean;
+  readonly bridge: string;
+}
+
+export interface RouteFacts {
+  readonly interface: string;
+  readonly gateway: Ipv4 | undefined;
+  readonly table: number;
+  readonly isLocal: boolean;
+}
+
+export interface ChainFacts {
+  readonly family: string;
+  readonly table: string;
+  readonly name: string;
+  readonly type: string;
+  readonly hook: string;
+  readonly priority: number;
+  readonly policy: string;
+  readonly rules: number;
+  readonly isOurs: boolean;
+}
+
+export interface TraceView {
+  readonly packet: TracedPacket;
+  readonly bridge: string;
+  readonly tun: string;
+  /** The bridge's address. */
+  readonly gateway: Ipv4;
+  /** Of the tunnel. */
+  readonly port: number;
+  readonly generation: number;
+  readonly dataplaneGeneration: number;
+  readonly masquerades: boolean;
+  /** In words. */
+  readonly flow: string;
+  /** In words; without the kernel's own three. */
+  readonly policyRules: readonly string[];
+  readonly chains: readonly ChainFacts[];
+  /** Tables of the old iptables that are in use, whose rules nobody reads here. */
+  readonly legacyTables: readonly string[];
+  isInRange(address: Ipv4): boolean;
+  /** In words. */
+  blockOf(address: Ipv4): string;
+  ownerOf(address: Ipv4): Owner;
+  nameOf(peer: NodePeer): string;
+  podPort(address: Ipv4): PodPortFacts | undefined;
+  spoofElements(interfaceName: string): readonly { readonly mac: Mac; readonly address: Ipv4 }[];
+  /** `code`: the errno's name with which the kernel refuses. */
+  route(question: {
+    readonly destination: Ipv4;
+    readonly source: Ipv4 | undefined;
+    /** Name of the interface that it comes in by. */
+    readonly input: string | undefined;
+  }): RouteFacts | { readonly code: string };
+  /** Where rules that change addresses name this one. */
+  natPlaces(address: Ipv4): readonly string[];
+  /** 0 = not known. */
+  pathMtu(slot: number): number;
+  connection(peer: NodePeer): { readonly isUp: boolean; readonly text: string } | undefined;
+}

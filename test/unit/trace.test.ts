@@ -1,0 +1,316 @@
+// Each way that a packet can take through the tables of a node, and each end that it can find there, over tables that are plain values.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { trace } from '../../agent/wire/trace.ts';
+import type {
+  ChainFacts,
+  Owner,
+  PodPortFacts,
+  RouteFacts,
+  TraceView,
+  TracedPacket,
+} from '../../agent/wire/trace-view.ts';
+import { parseIpv4 } from '../../proto/address-text.ts';
+import { formatIpv4, mac } from '../../proto/address.ts';
+
+const at = parseIpv4;
+const POD = '10.32.0.2';
+const NEIGHBOUR = '10.32.0.3';
+const GATEWAY = '10.32.0.1';
+const REMOTE = '10.44.0.2';
+const NOBODYS = '10.47.0.9';
+const OUTSIDE = '8.8.8.8';
+const PEER = { slot: 3, address: at('172.31.0.12'), port: 6784, vtepMac: mac(1), probes: true };
+const POD_MAC = mac(0x0e11_2233_4455);
+
+const OWNERS: Readonly<Record<string, Owner>> = {
+  [POD]: { kind: 'this_node' },
+  [NEIGHBOUR]: { kind: 'this_node' },
+  [GATEWAY]: { kind: 'this_node' },
+  '10.32.0.60': { kind: 'this_node' },
+  [REMOTE]: { kind: 'peer', peer: PEER },
+  [NOBODYS]: { kind: 'nobody' },
+  '172.31.0.12': { kind: 'peer_underlay', peer: PEER },
+  '172.31.0.11': { kind: 'this_underlay' },
+};
+
+const chain = (given: Partial<ChainFacts>): ChainFacts => ({
+  family: 'inet',
+  table: 'weft',
+  name: 'forward',
+  type: 'filter',
+  hook: 'forward',
+  priority: 0,
+  policy: 'accept',
+  rules: 1,
+  isOurs: true,
+  ...given,
+});
+const OURS = [
+  chain({ name: 'raw_prerouting', hook: 'prerouting', priority: -300 }),
+  chain({}),
+  chain({ name: 'output', hook: 'output' }),
+  chain({ name: 'postrouting', hook: 'postrouting', type: 'nat', rules: 2 }),
+];
+const pod = (given: Partial<PodPortFacts> = {}): PodPortFacts => ({
+  interface: 'vethwe1',
+  podName: 'default/web',
+  mac: POD_MAC,
+  isUp: true,
+  isRunning: true,
+  isPort: true,
+  isForwarding: true,
+  bridge: 'weave',
+  ...given,
+});
+const by = (name: string, given: Partial<RouteFacts> = {}): RouteFacts => ({
+  interface: name,
+  gateway: undefined,
+  table: 254,
+  isLocal: false,
+  ...given,
+});
+
+const ROUTES: Readonly<Record<string, RouteFacts>> = {
+  [POD]: by('weave'),
+  [NEIGHBOUR]: by('weave'),
+  '10.32.0.60': by('weave'),
+  [GATEWAY]: by('lo', { isLocal: true }),
+  [REMOTE]: by('weft0'),
+  [NOBODYS]: by('weft0'),
+  [OUTSIDE]: by('eth0', { gateway: at('172.31.0.1') }),
+  '172.31.0.12': by('eth0'),
+  '10.96.0.10': by('eth0', { gateway: at('172.31.0.1') }),
+};
+
+function viewOf(
+  source: string,
+  destination: string,
+  given: Partial<TraceView> & { readonly packet?: TracedPacket } = {},
+): TraceView {
+  return {
+    packet: { source: at(source), destination: at(destination), protocol: undefined, port: undefined },
+    bridge: 'weave',
+    tun: 'weft0',
+    gateway: at(GATEWAY),
+    port: 6784,
+    generation: 5,
+    dataplaneGeneration: 5,
+    masquerades: true,
+    flow: 'a flow',
+    policyRules: [],
+    chains: OURS,
+    legacyTables: [],
+    isInRange: (address) => formatIpv4(address).startsWith('10.3') || formatIpv4(address).startsWith('10.4'),
+    blockOf: (address) => `${formatIpv4(address)}/26`,
+    ownerOf: (address) => OWNERS[formatIpv4(address)] ?? { kind: 'outside' },
+    nameOf: () => 'node-2',
+    podPort: (address) =>
+      address === at(POD)
+        ? pod()
+        : address === at(NEIGHBOUR)
+          ? pod({ interface: 'vethwe2', podName: 'default/db' })
+          : undefined,
+    spoofElements: (name) => (name === 'vethwe1' ? [{ mac: POD_MAC, address: at(POD) }] : []),
+    route: ({ destination: asked }) => ROUTES[formatIpv4(asked)] ?? { code: 'ENETUNREACH' },
+    natPlaces: (address) => (formatIpv4(address) === '10.96.0.10' ? ['map ip kube-proxy service-ips'] : []),
+    pathMtu: () => 1450,
+    connection: () => ({ isUp: true, text: 'node-2 is established' }),
+    ...given,
+  };
+}
+
+const CASES: readonly (readonly [
+  what: string,
+  view: TraceView,
+  kind: string,
+  text: RegExp,
+  reason?: string,
+])[] = [
+  [
+    'to a pod elsewhere',
+    viewOf(POD, REMOTE),
+    'sent',
+    /sent to node-2.*weft trace 10\.32\.0\.2 10\.44\.0\.2 on node-2/,
+  ],
+  ['to a pod of this node', viewOf(POD, NEIGHBOUR), 'delivered', /to default\/db by vethwe2/],
+  ["to the pod's own gateway", viewOf(POD, GATEWAY), 'delivered', /this node's own/],
+  ['out of the cluster', viewOf(POD, OUTSIDE), 'leaves', /by eth0, masqueraded/],
+  [
+    'out of the cluster without masquerade',
+    viewOf(POD, OUTSIDE, { masquerades: false }),
+    'leaves',
+    /by eth0:/,
+  ],
+  ['from this node', viewOf(GATEWAY, REMOTE), 'sent', /node-2/],
+  ['from a pod elsewhere', viewOf(REMOTE, POD), 'delivered', /to default\/web by vethwe1/],
+  ['relayed', viewOf(REMOTE, NOBODYS), 'dropped', /nothing is relayed/, 'inner_destination_not_local'],
+  [
+    'from a block that nobody holds',
+    viewOf(NOBODYS, POD),
+    'dropped',
+    /no block that a node holds/,
+    'inner_source_not_owned',
+  ],
+  ['to a block that nobody holds', viewOf(POD, NOBODYS), 'dropped', /held by nobody/, 'egress_no_owner'],
+  [
+    'a route to the own block is missing',
+    viewOf(POD, NEIGHBOUR, { route: () => by('weft0') }),
+    'dropped',
+    /a route to its block is missing/,
+    'egress_local',
+  ],
+  [
+    'the route to the range went to elsewhere',
+    viewOf(POD, REMOTE, { route: () => by('eth1') }),
+    'dropped',
+    /more specific than Weft's/,
+  ],
+  [
+    'out of the range by the TUN',
+    viewOf(POD, OUTSIDE, { route: () => by('weft0') }),
+    'dropped',
+    /outside the range/,
+    'egress_out_of_range',
+  ],
+  [
+    "a process that sends from the node's own address",
+    viewOf('172.31.0.11', REMOTE),
+    'dropped',
+    /in no block of this node/,
+    'egress_source_not_local',
+  ],
+  [
+    'not in the anti-spoof set',
+    viewOf(POD, REMOTE, { spoofElements: () => [] }),
+    'dropped',
+    /does not let vethwe1 send/,
+    'pod_spoofed',
+  ],
+  [
+    'in the set with another MAC',
+    viewOf(POD, REMOTE, { spoofElements: () => [{ mac: mac(7), address: at(POD) }] }),
+    'dropped',
+    /00:00:00:00:00:07 10\.32\.0\.2/,
+    'pod_spoofed',
+  ],
+  [
+    'a source that is no pod',
+    viewOf('10.32.0.60', REMOTE),
+    'dropped',
+    /no pod of this node has 10\.32\.0\.60/,
+  ],
+  ['a destination that is no pod', viewOf(POD, '10.32.0.60'), 'dropped', /nobody answers for it/],
+  [
+    'an interface that is down',
+    viewOf(REMOTE, POD, { podPort: () => pod({ isUp: false }) }),
+    'dropped',
+    /vethwe1 is down/,
+  ],
+  [
+    'the end in the pod is down',
+    viewOf(REMOTE, POD, { podPort: () => pod({ isRunning: false }) }),
+    'dropped',
+    /other end in the pod is down/,
+  ],
+  [
+    'no port of the bridge',
+    viewOf(REMOTE, POD, { podPort: () => pod({ isPort: false }) }),
+    'dropped',
+    /no port of "weave"/,
+  ],
+  [
+    'a port that is blocked',
+    viewOf(REMOTE, POD, { podPort: () => pod({ isForwarding: false }) }),
+    'dropped',
+    /blocked/,
+  ],
+  ['rp_filter', viewOf(REMOTE, POD, { route: () => ({ code: 'EXDEV' }) }), 'dropped', /rp_filter refuses it/],
+  [
+    'no route to the node',
+    viewOf(POD, REMOTE, {
+      route: ({ destination }) => (destination === PEER.address ? { code: 'ENETUNREACH' } : by('weft0')),
+    }),
+    'dropped',
+    /no route to the node/,
+    'egress_send_failed',
+  ],
+  [
+    'an empty foreign chain that drops',
+    viewOf(POD, REMOTE, {
+      chains: [
+        ...OURS,
+        chain({ family: 'ip', table: 'foreign', name: 'F', policy: 'drop', rules: 0, isOurs: false }),
+      ],
+    }),
+    'dropped',
+    /ip foreign F .* policy is drop/,
+  ],
+  [
+    'a pod to the tunnel of a node',
+    viewOf(POD, '172.31.0.12', {
+      packet: { source: at(POD), destination: at('172.31.0.12'), protocol: 17, port: 6784 },
+    }),
+    'dropped',
+    /pods never reach a tunnel/,
+    'pod_to_tunnel',
+  ],
+];
+
+for (const [what, view, kind, text, reason] of CASES) {
+  test(`${what}: ${kind}${reason === undefined ? '' : `, ${reason}`}`, () => {
+    const { steps, verdict } = trace(view);
+    assert.equal(verdict.kind, kind, JSON.stringify({ steps, verdict }, null, 1));
+    assert.match(verdict.text, text);
+    assert.equal(verdict.reason, reason);
+    assert.equal(steps.filter(({ outcome }) => outcome === 'drop').length, kind === 'dropped' ? 1 : 0);
+    if (kind === 'dropped') assert.equal(steps.at(-1)?.outcome, 'drop');
+  });
+}
+
+test('what is not ours to decide is noted and does not end the trace', () => {
+  const chains = [
+    ...OURS,
+    chain({
+      family: 'ip',
+      table: 'filter',
+      name: 'FORWARD',
+      policy: 'drop',
+      rules: 4,
+      isOurs: false,
+      priority: -5,
+    }),
+    chain({ family: 'ip', table: 'quiet', name: 'FORWARD', rules: 0, isOurs: false }),
+  ];
+  const view = viewOf(POD, REMOTE, {
+    chains,
+    policyRules: ['100: fwmark 0x1 table 7'],
+    legacyTables: ['nat'],
+    connection: () => ({ isUp: false, text: 'node-2 is failed' }),
+  });
+  const { steps, verdict } = trace(view);
+  assert.equal(verdict.kind, 'sent');
+  const notes = steps
+    .filter(({ outcome }) => outcome === 'note')
+    .map(({ layer, text }) => `${layer}: ${text}`);
+  assert.deepEqual(notes, [
+    'nftables: ip filter FORWARD (forward, filter, 4 rules) is not ours: its policy is drop, so what it does not accept ends there',
+    'iptables: legacy tables are in use (nat), and not read here: iptables-legacy-save shows them',
+    'ip rules: beside the usual three: 100: fwmark 0x1 table 7',
+    'connection: node-2 is failed',
+  ]);
+  const order = steps.map(({ text }) => text);
+  const place = (part: string): number => order.findIndex((text) => text.includes(part));
+  assert.ok(place('ip filter FORWARD') < place('inet weft forward'), 'the lower priority comes first');
+});
+
+test("a Service's address says where it is changed", () => {
+  const { steps } = trace(viewOf(POD, '10.96.0.10'));
+  assert.ok(
+    steps.some(
+      ({ layer, outcome, text }) =>
+        layer === 'nat' && outcome === 'note' && text.includes('map ip kube-proxy service-ips'),
+    ),
+  );
+});
