@@ -6,6 +6,9 @@ import { test } from 'node:test';
 import { SETTING_TABLE } from '../../agent/setting-table.ts';
 import { COMMANDS } from '../../agent/cli/commands.ts';
 import { CHECKS } from '../../agent/doctor/checks.ts';
+import { captureCommand } from '../../agent/cli/commands/capture.ts';
+import { pingCommand } from '../../agent/cli/commands/ping.ts';
+import { traceCommand } from '../../agent/cli/commands/trace.ts';
 import { TROUBLES } from '../../agent/control/trouble.ts';
 import { EVENT_ROWS } from '../../agent/telemetry/event-names.ts';
 import { FIELD_ROWS } from '../../agent/telemetry/field-names.ts';
@@ -132,5 +135,15 @@ test('the table of the live map has every sign of a link with its words, and wha
   );
   for (const [words, few, many, meaning] of rows) {
     assert.ok(few !== '' && many !== '' && meaning !== undefined && meaning !== '', words);
+  }
+});
+
+test('the page on looking at packets tells every flag of its commands, and no other', () => {
+  const text = readFileSync(new URL('../../docs/operations/capture.md', import.meta.url), 'utf8');
+  for (const { name, flags } of [captureCommand, pingCommand, traceCommand]) {
+    const [, section = ''] = text.split(`\n## ${name}\n`);
+    const [own = ''] = section.split('\n## ');
+    const told = new Set([...own.matchAll(/`--([a-z-]+)[` ]/g)].map(([, flag]) => flag));
+    assert.deepEqual(told, new Set(Object.keys(flags)), name);
   }
 });
