@@ -164,6 +164,7 @@ const server = await openStatusServer({
 
 const scrapeMs: number[] = [];
 const processorMs: number[] = [];
+const renderMs: number[] = [];
 const lookMs: number[] = [];
 let text = '';
 for (let round = 0; round < WARM_UP + SCRAPES; round++) {
@@ -176,6 +177,8 @@ for (let round = 0; round < WARM_UP + SCRAPES; round++) {
   const ended = performance.now();
   const { user, system } = process.cpuUsage(before);
   processorMs.push((user + system) / 1000);
+  await observation.metrics();
+  renderMs.push(performance.now() - ended);
   lookMs.push(started - looked);
   scrapeMs.push(ended - started);
 }
@@ -193,4 +196,5 @@ const series = text.split('\n').filter((line) => line !== '' && !line.startsWith
 console.log(`${PEERS} peers, ${WORKERS} workers: ${series} series, ${(text.length / 1024).toFixed(0)} KiB`);
 console.log(`scrape over HTTP:       ${figures(scrapeMs)}`);
 console.log(`processor time of it:   ${figures(processorMs)}`);
+console.log(`made, without HTTP:     ${figures(renderMs)}`);
 console.log(`look, once a second:    ${figures(lookMs)}`);

@@ -104,7 +104,7 @@ function addPace(registry: MetricsRegistry, look: () => Look): void {
 }
 
 function addDrops(registry: MetricsRegistry, look: () => Look): void {
-  const dropped = createBusiestPeers(PEER_SERIES);
+  const dropped = createBusiestPeers(PEER_SERIES, DROP_REASONS.length + 1);
   registry.mirroredCounter({
     name: 'weft_dropped_packets_total',
     help: "Packets that the data plane or the node's nftables rules refused, by reason; peer is empty where none is concerned.",
@@ -114,7 +114,7 @@ function addDrops(registry: MetricsRegistry, look: () => Look): void {
       // Also at 0: a first drop shows as an increase.
       const withoutPeer = [...totals].map(([reason, count]): Sample => [{ reason, peer: '' }, count]);
       if (stats === undefined) return withoutPeer;
-      const rows = dropped.split(connections, (slot) => stats.allDrops(peerRow(slot)));
+      const rows = dropped.split(connections, (slot, cells) => stats.allDrops(peerRow(slot), cells));
       const all = rows.other === undefined ? rows.named : [...rows.named, [OTHER, rows.other] as const];
       const ofPeers = all.flatMap(([peer, [, ...counts]]) =>
         DROP_REASONS.map((reason, at): Sample => [{ reason, peer }, counts[at] ?? 0]),

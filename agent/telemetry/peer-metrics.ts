@@ -20,12 +20,14 @@ const COUNTED = [
 const at = (counter: (typeof COUNTED)[number]): number => COUNTED.indexOf(counter);
 
 export function addPeerMetrics(registry: MetricsRegistry, look: () => Look): void {
-  const busiest = createBusiestPeers(PEER_SERIES);
+  const busiest = createBusiestPeers(PEER_SERIES, COUNTED.length);
   const traffic = perLook(look, ({ connections, stats }): PeerSeries => {
     if (stats === undefined) return { named: [], other: undefined };
-    return busiest.split(connections, (slot) => {
+    return busiest.split(connections, (slot, { values, at: first }) => {
       const row = peerRow(slot);
-      return COUNTED.map((counter) => stats.counter(row, counter));
+      for (let index = 0; index < COUNTED.length; index++) {
+        values[first + index] = stats.counter(row, COUNTED[index]!); // !: below the length
+      }
     });
   });
   /** One series per peer and column. */
@@ -82,14 +84,13 @@ export function addPeerMetrics(registry: MetricsRegistry, look: () => Look): voi
     const { connections, stats } = look();
     const busy = ({ slot }: Connection): number => stats?.counter(peerRow(slot), 'egress_bytes') ?? 0;
     const sign = order === 'smallest' ? 1 : -1;
-    return connections
-      .flatMap((connection) => {
-        const now = value(connection);
-        return now === undefined ? [] : [{ name: connection.name, now, busy: busy(connection) }];
-      })
-      .sort((a, b) => sign * (a.now - b.now) || b.busy - a.busy)
-      .slice(0, PEER_SERIES)
-      .map(({ name, now }): Sample => [{ peer: name }, now]);
+    const known: { readonly peer: string; readonly now: number; readonly busy: number }[] = [];
+    for (const connection of connections) {
+      const now = value(connection);
+      if (now !== undefined) known.push({ peer: connection.name, now, busy: busy(connection) });
+    }
+    known.sort((a, b) => sign * (a.now - b.now) || b.busy - a.busy);
+    return known.slice(0, PEER_SERIES).map(({ peer, now }): Sample => [{ peer }, now]);
   };
   registry.gauge({
     name: 'weft_peer_probe_loss_ratio',

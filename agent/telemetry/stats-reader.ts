@@ -24,13 +24,14 @@ import { DROP_REASONS, type DropReason } from '../../proto/drop-reason.ts';
 import type { ConnectionState } from '../../proto/node-report.ts';
 import { QUIET_PEERS_A_ROUND } from '../../proto/probe.ts';
 import { MOST_WORKERS, statsFileOf } from '../../proto/worker-files.ts';
+import type { Cells } from './busiest-peers.ts';
 
 /** Of all workers together. Rows that were not read, or not written yet, are zero. */
 export interface StatsSnapshot {
   counter(row: number, counter: Counter): number;
   drops(row: number, reason: DropReason): number;
-  /** In the order of DROP_REASONS, behind their sum. */
-  allDrops(row: number): readonly number[];
+  /** Writes them in the order of DROP_REASONS, behind their sum. */
+  allDrops(row: number, cells: Cells): void;
   /** When a peer, or its own probe, was heard: by whichever worker heard it last. What probes tell: the first worker's, who alone sends them. */
   gauge(row: number, gauge: Gauge): number;
   /** The first worker's; `generation` is that of the table which all use. */
@@ -112,14 +113,14 @@ export function statsSnapshot(files: readonly Float64Array[], workers = 1): Stat
   return {
     counter: (row, counter) => sum(row, counterColumn(counter)),
     drops: (row, reason) => sum(row, dropColumn(reason)),
-    allDrops(row) {
-      const counts = [0];
-      for (let column = FIRST_DROP_COLUMN; counts.length <= DROP_REASONS.length; column++) {
-        const count = sum(row, column);
-        counts[0]! += count; // !: there from the start
-        counts.push(count);
+    allDrops(row, { values, at: first }) {
+      let total = 0;
+      for (let index = 0; index < DROP_REASONS.length; index++) {
+        const count = sum(row, FIRST_DROP_COLUMN + index);
+        values[first + 1 + index] = count;
+        total += count;
       }
-      return counts;
+      values[first] = total;
     },
     gauge: (row, gauge) =>
       gauge === 'last_ingress_ms' || gauge === 'last_request_ms'

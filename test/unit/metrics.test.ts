@@ -212,7 +212,7 @@ test('createBusiestPeers: no series ever goes down, however peers come, go and o
   const seed = testSeed();
   t.diagnostic(`seed ${seed}`);
   const random = seededRandom(seed);
-  const busiest = createBusiestPeers(5);
+  const busiest = createBusiestPeers(5, 1);
   const counters = new Map<string, number>();
   let peers = Array.from({ length: 12 }, (_, slot) => ({ name: `n${slot}`, slot }));
   let before = new Map<string, number>();
@@ -221,7 +221,9 @@ test('createBusiestPeers: no series ever goes down, however peers come, go and o
       if (random() < 0.5) counters.set(name, (counters.get(name) ?? 0) + randomInt(random, 1000));
     }
     if (random() < 0.02) peers = peers.filter(() => random() < 0.9);
-    const { named, other } = busiest.split(peers, (slot) => [counters.get(`n${slot}`) ?? 0]);
+    const { named, other } = busiest.split(peers, (slot, cells) => {
+      cells.values[cells.at] = counters.get(`n${slot}`) ?? 0;
+    });
     assert.ok(named.length <= 5);
     const now = new Map(named.map(([name, [value = 0]]) => [name, value]));
     if (other !== undefined) now.set(OTHER, other[0] ?? 0);
