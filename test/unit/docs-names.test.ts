@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import { TROUBLES } from '../../agent/control/trouble.ts';
+import { COMMANDS } from '../../agent/cli/commands.ts';
 import { SETTING_TABLE } from '../../agent/setting-table.ts';
 import { EVENTS } from '../../agent/telemetry/event-names.ts';
 import { FIELDS } from '../../agent/telemetry/field-names.ts';
@@ -104,6 +105,9 @@ test('every setting is one', () => {
   );
 });
 
+/** Of the same form: one of Weave's that is left out on purpose, and a check of the doctor. */
+const NO_METRICS: ReadonlySet<string> = new Set(['weave_flows', 'weft_rules']);
+
 test('every metric is one', () => {
   const source = readdirSync(join(ROOT, 'agent/telemetry'), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts'))
@@ -114,19 +118,13 @@ test('every metric is one', () => {
     (_page, text) =>
       codeOf(text)
         .flatMap((code) => code.match(/\b(?:weft|weave)_[a-z]+(?:_[a-z]+)*\b/g) ?? [])
-        .filter((name) => !source.includes(`'${name}'`)),
+        .filter((name) => !source.includes(`'${name}'`) && !NO_METRICS.has(name)),
   );
   assert.deepEqual(unknown, []);
 });
 
-/** The table of commands is the program's; these are yet to be put into it. */
-const COMMANDS_TO_COME = ['doctor', 'ping', 'trace', 'capture', 'ipam', 'report', 'completion', 'version'];
-
 test('every weft command is one', () => {
-  const names = new Set([
-    ...COMMANDS_TO_COME,
-    ...readdirSync(join(ROOT, 'agent/cli/commands')).map((name) => name.replace(/\.ts$/, '')),
-  ]);
+  const names = new Set(COMMANDS.map(({ name }) => name));
   const unknown = bad(CURRENT, (_page, text) =>
     codeOf(text)
       .flatMap((code) => [...code.matchAll(/(?:^|-- )weft ([a-z][\w-]*)/g)].map(([, name = '']) => name))
