@@ -14,6 +14,7 @@ type Peers = Pick<NodeReport, 'peers' | 'network'>;
 type Groups = Readonly<Record<Urgency, readonly PeerStatus[]>>;
 
 function urgencyOf(peer: PeerStatus, mtu: number): Urgency {
+  if (peer.state === 'failed' && peer.lastHeardSeconds === undefined) return 'silent';
   if (peer.state === 'failed') return 'failed';
   if (peer.state === 'pending') return peer.sinceSeconds > PATIENCE_SECONDS ? 'silent' : 'coming';
   if ((peer.probeLoss ?? 0) >= LOSSY) return 'lossy';

@@ -163,15 +163,20 @@ export interface ConnectionOptions {
   readonly probedPeers: number;
 }
 
-/** established: it answered or sent something lately; pending: never yet; failed: it did once, and no longer does. */
+/** A new peer answers within a second, where it has the time to start. */
+const NEW_PEER_PATIENCE_MS = 10_000;
+
+/** established: it answered or sent something lately; pending: it is new, and has not yet; failed: it does not any more, or never did. */
 export function connectionState(stats: StatsSnapshot, options: ConnectionOptions): ConnectionState {
   const { slot, nowMs, probeIntervalMs, probedPeers } = options;
   if (!options.probes) return 'established';
   const heardAtMs = lastHeardMs(stats, slot);
-  if (heardAtMs === 0) return 'pending';
+  const unansweredMs = stats.gauge(peerRow(slot), 'first_unanswered_probe_ms');
+  if (heardAtMs === 0) {
+    return unansweredMs !== 0 && nowMs - unansweredMs > NEW_PEER_PATIENCE_MS ? 'failed' : 'pending';
+  }
   const patienceMs = PATIENCE_INTERVALS * probeIntervalMs;
   const turnMs = Math.max(0, Math.ceil(probedPeers / QUIET_PEERS_A_ROUND) - 1) * probeIntervalMs;
-  const unansweredMs = stats.gauge(peerRow(slot), 'first_unanswered_probe_ms');
   const owesAnswer = unansweredMs !== 0 && nowMs - unansweredMs > patienceMs;
   return nowMs - heardAtMs <= (owesAnswer ? patienceMs : patienceMs + turnMs) ? 'established' : 'failed';
 }
