@@ -22,6 +22,11 @@ export const SETTING_TABLE: readonly (readonly [name: string, fallback: string, 
   ['WEFT_BLOCK_QUARANTINE_SECONDS', '600', 'how long a freed block stays unclaimed'],
   ['WEFT_BLOCK_QUIET_SECONDS', '600', 'how long an empty block, other than the first, is kept'],
   [
+    'WEFT_SELF_CHECK_SECONDS',
+    '300',
+    'how often the agent runs "weft doctor" by itself, for its log and metrics; "0": never',
+  ],
+  [
     'WEFT_CNI_CONF_DIR',
     '',
     "the runtime's folder for CNI configurations, written once pods can be attached; empty: not written",

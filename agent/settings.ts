@@ -37,6 +37,8 @@ export interface Settings {
   readonly blockQuarantineMs: number;
   /** How long an empty block, other than the first, is kept. */
   readonly blockQuietMs: number;
+  /** 0: never. */
+  readonly selfCheckMs: number;
   /** Where the CNI configuration is written once pods can be attached; undefined = nowhere. */
   readonly cniDirectory: string | undefined;
   /** The runtime's plugins, to see which ones the node has. */
@@ -83,6 +85,7 @@ export function parseSettings(environment: Environment): Settings {
         : integer('WEFT_DATAPLANE_WORKERS', text('WEFT_DATAPLANE_WORKERS'), [1, MOST_WORKERS]),
     blockQuarantineMs: seconds('WEFT_BLOCK_QUARANTINE_SECONDS', text),
     blockQuietMs: seconds('WEFT_BLOCK_QUIET_SECONDS', text),
+    selfCheckMs: seconds('WEFT_SELF_CHECK_SECONDS', text),
     cniDirectory:
       text('WEFT_CNI_CONF_DIR') === ''
         ? undefined

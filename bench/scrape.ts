@@ -120,6 +120,7 @@ view.peers.synced(peers, '1');
 view.blocks.synced(blocks, '1');
 const usage = { blocks: 2, total: 125, used: 100, free: 25 };
 const observation = createObservation({
+  selfCheck: () => ({ faults: () => [], ageSeconds: () => undefined }),
   settings,
   version: '0.1.0',
   nodeAddress: '172.16.255.1',

@@ -2,7 +2,7 @@
 // values; times are ages, so that a reader needs no clock. A field that is undefined is left out of the JSON.
 import type { RefusalReason } from './drop-reason.ts';
 
-/** Weave's words; `retrying` and `connecting` have no meaning without connections and are always 0 in the metrics. `pending`: not answered yet. */
+/** Weave's words; `retrying` and `connecting` have no meaning without connections and are always 0 in the metrics. `pending`: it is new, and has not answered yet. */
 export type ConnectionState = 'established' | 'pending' | 'failed';
 
 export interface NodeReport {
@@ -68,6 +68,16 @@ export interface RecentEvent {
   readonly ageSeconds: number;
   /** How often in a row, as far as it is remembered. */
   readonly count: number;
+}
+
+/** What `weft doctor` found. */
+export interface NodeFault {
+  readonly check: string;
+  /** error: traffic is lost or pods cannot be attached, or soon so. */
+  readonly severity: 'error' | 'warning';
+  readonly what: string;
+  readonly why: string;
+  readonly fix: string;
 }
 
 export interface AgedText {

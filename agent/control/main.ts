@@ -37,6 +37,7 @@ import { createReadiness } from './status/readiness.ts';
 import { type RecentEvents, createRecentEvents } from './status/recent-events.ts';
 import { IdleCollection } from './idle-collection.ts';
 import { DATAPLANE_DOWN, collisions, fencedBlocks } from './node-troubles.ts';
+import { runDoctor } from './status/doctor-run.ts';
 import { createObservation } from './status/observation.ts';
 import { openPodLinks } from './node/pod-links.ts';
 import { type RefusalReport, createRefusalReport } from './refusal-report.ts';
@@ -45,6 +46,7 @@ import { openStateIdentity } from './state-identity.ts';
 import type { Snapshot } from './cluster/snapshot.ts';
 import { createSnapshotHealth } from './cluster/snapshot-health.ts';
 import { createSnapshotWriter } from './cluster/snapshot-writer.ts';
+import { startSelfCheck } from './status/self-check.ts';
 import { openStatusServer } from './status/status-server.ts';
 import type { Trouble } from './trouble.ts';
 
@@ -248,6 +250,7 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
     gateway: () => textOf(upkeep.gateway()),
     notReady: () => [blocked()].filter((reason) => reason !== undefined),
     configurationTrouble: () => configuration.trouble(),
+    selfCheck: () => selfCheck,
     troubles,
     log,
     recent,
@@ -257,6 +260,13 @@ async function control({ settings, log, recent, opened, refusal }: ControlOption
     wallMs: Date.now,
   });
   opened.defer(() => observation.close());
+  const selfCheck = startSelfCheck({
+    intervalMs: settings.selfCheckMs,
+    clock,
+    examine: () => runDoctor(process.env),
+    log,
+  });
+  opened.defer(() => selfCheck.close());
   /** The first look of this process is done; after a restart that takes as long as a pod takes to come. */
   const networkMade = Promise.withResolvers<void>();
   opened.defer(clock.setTimer(SILENCE_MS, networkMade.resolve));

@@ -328,6 +328,20 @@ export const EVENTS = [
     'nothing, unless the underlay should carry more: look at its links and tunnels',
   ],
   ['path_mtu_raised', 'info', 'the path to a peer takes more than it did'],
+  // The agent's own look at its node.
+  [
+    'fault_found',
+    'warn, error',
+    '`weft doctor`, which the agent runs by itself, finds something wrong',
+    'do what the message says; [doctor.md](doctor.md) has each `check`',
+  ],
+  ['fault_gone', 'info', 'what `weft doctor` found is no longer so'],
+  [
+    'self_check_failed',
+    'warn',
+    '`weft doctor` could not be run',
+    'run it by hand: `kubectl -n weft exec POD -- weft doctor` says why it cannot',
+  ],
   // Observability itself.
   ['status_listening', 'info', 'the status and metrics servers listen'],
   [

@@ -22,6 +22,7 @@ export const FIELDS = [
   ['error', 'text', 'the message of an error with those of its causes'],
   ['cni_code', 'number', 'the error code that the container runtime got (CNI specification)'],
   ['reason', 'text', 'why something was refused: a word out of a closed list'],
+  ['check', 'text', 'of `weft doctor`: which check found it'],
   ['kind', 'text', 'of a contradiction between objects, or of an interface'],
   ['stack', 'text', 'where in the source a bug of the agent ended it'],
   ['setting', 'text', 'name of the setting that is refused'],

@@ -8,6 +8,10 @@ export interface NodeFacts {
   isReady(): boolean;
   /** Every code that there can be, and whether it is so now. */
   troubles(): ReadonlyMap<string, boolean>;
+  /** By check and severity: how many findings the last self-check had. */
+  faults(): readonly Sample[];
+  /** Undefined: there was none yet. */
+  selfCheckAgeSeconds(): number | undefined;
   /** Contradictions in the cluster's objects. */
   clusterProblems(): number;
   /** Inside new pods. */
@@ -35,6 +39,16 @@ export function addNodeMetrics(registry: MetricsRegistry, facts: NodeFacts): Nod
     name: 'weft_trouble',
     help: 'Whether there is something that a person has to put right, by code; /status and the log say what.',
     samples: () => Array.from(facts.troubles(), ([code, is]): Sample => [{ code }, is ? 1 : 0]),
+  });
+  registry.gauge({
+    name: 'weft_faults',
+    help: "What the agent's last look at its node by weft doctor found, by check and severity.",
+    samples: () => facts.faults(),
+  });
+  registry.gauge({
+    name: 'weft_self_check_age_seconds',
+    help: "Since the agent's last look at its node by weft doctor.",
+    samples: single(() => facts.selfCheckAgeSeconds()),
   });
   registry.gauge({
     name: 'weft_cluster_problems',

@@ -99,6 +99,7 @@ export function largeObservation({ peers, pods, runDirectory }: LargeObservation
     view: () => view,
     gateway: () => '10.32.0.1',
     notReady: () => [],
+    selfCheck: () => ({ faults: () => [], ageSeconds: () => undefined }),
     configurationTrouble: () => undefined,
     log: createLogger({ role: 'control', level: 'error', format: 'json' }),
     recent: { list: () => [] },

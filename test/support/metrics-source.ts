@@ -80,6 +80,8 @@ export function createMetricsRig(peerCount: number): MetricsRig {
     troubles: () =>
       new Map([...TROUBLES.map(([code]) => [code, code === 'FORBIDDEN'] as const), ['other', false]]),
     clusterProblems: () => 2,
+    faults: () => [[{ check: 'foreign_rules', severity: 'error' }, 2]],
+    selfCheckAgeSeconds: () => 17,
     mtu: () => 1410,
     pool: () => ({
       used: 4,

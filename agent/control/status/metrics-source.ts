@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import { blockCount, cidrSize } from '../../../proto/address.ts';
 import { ADDRESS_BLOCKS, PEERS } from '../../../proto/api-kinds.ts';
 import { readRoleStates, rolesPath } from '../../role-states.ts';
+import type { NodeFault } from '../../../proto/node-report.ts';
 import { readTunnelDrops } from '../../telemetry/kernel-counters.ts';
 import type { Look, MetricsSource } from '../../telemetry/metrics.ts';
+import type { Sample } from '../../telemetry/registry.ts';
 import { type Processes, RoleUsageReader } from '../../telemetry/role-usage.ts';
 import { SNAPSHOT_FILE } from '../cluster/snapshot.ts';
 import { TUN } from '../node/range-conflicts.ts';
@@ -45,6 +47,8 @@ export function createMetricsSource({
     isEncrypted: () => false,
     isReady: () => options.notReady().length === 0,
     troubles: () => troubleStates(options.troubles()),
+    faults: () => faultSamples(options.selfCheck().faults()),
+    selfCheckAgeSeconds: () => options.selfCheck().ageSeconds(),
     clusterProblems: () => options.view().problems.length,
     mtu: options.mtu,
     snapshotAgeSeconds: () => fileAgeSeconds(join(settings.stateDirectory, SNAPSHOT_FILE)),
@@ -118,4 +122,12 @@ function fileAgeSeconds(path: string): number | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** How many there are of each check and severity. */
+function faultSamples(faults: readonly NodeFault[]): readonly Sample[] {
+  const kinds = Map.groupBy(faults, ({ check, severity }) => `${check} ${severity}`);
+  return [...kinds.values()].flatMap((some) =>
+    some.slice(0, 1).map(({ check, severity }): Sample => [{ check, severity }, some.length]),
+  );
 }

@@ -33,6 +33,7 @@ import type { NodeReport } from '../../../proto/node-report.ts';
 import { type IpamSources, ipamFacts, ipamReport, peerStatuses, settingsTold } from './node-facts.ts';
 import { createProbeLoss } from './probe-loss.ts';
 import type { RecentEvents } from './recent-events.ts';
+import type { SelfCheck } from './self-check.ts';
 import type { StatusSource } from './status-server.ts';
 
 export interface ObservationOptions {
@@ -49,6 +50,7 @@ export interface ObservationOptions {
   readonly notReady: () => readonly string[];
   /** What keeps the runtime from using Weft's CNI configuration. */
   readonly configurationTrouble: () => Trouble | undefined;
+  readonly selfCheck: () => Pick<SelfCheck, 'faults' | 'ageSeconds'>;
   /** What a person has to put right. */
   readonly troubles: () => readonly Trouble[];
   readonly log: Logger;
@@ -81,13 +83,13 @@ export function createObservation(options: ObservationOptions): Observation {
 
   const tracker = createConnectionTracker({
     probeIntervalMs: PROBE_INTERVAL_MS,
-    changed: ({ name, state }) => {
+    changed: ({ name, state, lastHeardMs }) => {
       if (state === 'established')
         log.info('connection_established', `Peer "${name}" answers`, { peer: name });
       if (state === 'failed') {
         log.warn(
           'connection_failed',
-          `Peer "${name}" has stopped answering: check that the node is up and that UDP ${settings.port} is open between the nodes`,
+          `Peer "${name}" ${lastHeardMs === 0 ? 'has never answered' : 'has stopped answering'}: check that the node is up and that UDP ${settings.port} is open between the nodes, both ways; "weft doctor" tells which way is blocked`,
           { peer: name },
         );
       }
