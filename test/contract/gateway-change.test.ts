@@ -38,8 +38,8 @@ test('another first block: pods keep the gateway of their ADD; it goes when ther
   links.detach(pod.request.hostInterface, pod.request.address);
   pod.close();
   assert.deepEqual(await network.ensure(next), [
-    'removed address 10.32.0.1/32 from "weave"',
-    'removed address 10.32.0.1/32 from "weft0"',
+    { object: 'address', text: 'removed address 10.32.0.1/32 from "weave"' },
+    { object: 'address', text: 'removed address 10.32.0.1/32 from "weft0"' },
   ]);
   assert.equal(bridgeAddresses(), '10.32.0.65');
 });
