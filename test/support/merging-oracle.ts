@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import {
   IPV4_FLAG_DONT_FRAGMENT,
   IPV4_FRAGMENT_OFFSET,
+  IPV4_HEADER_BYTES,
   IPV4_TOTAL_LENGTH_OFFSET,
   IP_PROTOCOL_TCP,
   IP_PROTOCOL_UDP,
@@ -36,6 +37,7 @@ import {
   wholeOf,
 } from './naive-offload.ts';
 import type { Datagram } from './offload-rig.ts';
+import { PEERS } from './random-arrivals.ts';
 
 const OVERLAY_BYTES = 22;
 const ACK = 0x10;
@@ -53,30 +55,50 @@ export interface Expectation {
   readonly frames: number;
 }
 
-/** The inner packets of a datagram. One whose first packet is as long as all of it is one frame: UDP_GRO then names the inner segments. */
-function* framesOf({ bytes, segmentBytes }: Datagram): Generator<{ packet: Uint8Array; hint: number }> {
+/** The frames of a datagram. One whose first packet is as long as all of it is one frame: UDP_GRO then names the inner segments. */
+function* framesOf({ bytes, segmentBytes }: Datagram): Generator<{ frame: Uint8Array; hint: number }> {
   const isOne = segmentBytes === 0 || segmentBytes >= bytes.length;
   const isSuperPacket =
     !isOne &&
     viewOver(bytes).getUint16(OVERLAY_BYTES + IPV4_TOTAL_LENGTH_OFFSET) + OVERLAY_BYTES === bytes.length;
   if (isOne || isSuperPacket) {
-    yield { packet: bytes.subarray(OVERLAY_BYTES), hint: isSuperPacket ? segmentBytes : 0 };
+    yield { frame: bytes, hint: isSuperPacket ? segmentBytes : 0 };
     return;
   }
   for (let at = 0; at < bytes.length; at += segmentBytes) {
-    yield { packet: bytes.subarray(at + OVERLAY_BYTES, at + segmentBytes), hint: 0 };
+    yield { frame: bytes.subarray(at, at + segmentBytes), hint: 0 };
   }
 }
 
-/** What must come of datagrams whose overlay headers and inner addresses are right. */
+/** Which bytes of the overlay headers are held against what, in the order of the checks. */
+const OVERLAY_CHECKS: readonly (readonly [reason: string, bytes: readonly number[]])[] = [
+  ['vxlan_flags', [0, 1, 2, 3, 7]],
+  ['vxlan_vni', [4, 5, 6]],
+  ['inner_mac', [8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]],
+  ['inner_ethertype', [20, 21]],
+];
+
+/**
+ * Why a frame must be refused before its packet is looked at, or undefined. No datagram has wrong overlay headers, but one frame that says
+ * another length than it has is cut where none are.
+ */
+function overlayRefusalOf(frame: Uint8Array, source: number): string | undefined {
+  if (frame.length < OVERLAY_BYTES + IPV4_HEADER_BYTES) return 'truncated';
+  const right = PEERS.find(({ address }) => address === source)?.overlay;
+  assert.ok(right !== undefined, `${source} is a peer`);
+  return OVERLAY_CHECKS.find(([, bytes]) => bytes.some((at) => frame[at] !== right[at]))?.[0];
+}
+
+/** What must come of datagrams whose inner addresses are right. */
 export function expectationOf(datagrams: readonly Datagram[], mtu: number): Expectation {
   const arrivals = new Map<string, Arrival[]>();
   const refusals: Record<string, number> = {};
   let frames = 0;
   for (const datagram of datagrams) {
-    for (const { packet, hint } of framesOf(datagram)) {
+    for (const { frame, hint } of framesOf(datagram)) {
       frames += 1;
-      const refusal = refusalOf(packet);
+      const packet = frame.subarray(OVERLAY_BYTES);
+      const refusal = overlayRefusalOf(frame, datagram.source) ?? refusalOf(packet);
       if (refusal !== undefined) {
         refusals[refusal] = (refusals[refusal] ?? 0) + 1;
         continue;

@@ -28,11 +28,12 @@ import {
 interface Peer {
   readonly pod: number;
   readonly address: number;
+  /** VXLAN and Ethernet headers of its frames to this node. */
   readonly overlay: Uint8Array;
 }
 
 const NOTHING = new Uint8Array(0);
-const PEERS: readonly Peer[] = [
+export const PEERS: readonly Peer[] = [
   { pod: PEER_POD, address: PEER_ADDRESS, overlay: overlayFrame(NOTHING, { source: PEER_MAC }) },
   {
     pod: OTHER_PEER_POD,

@@ -12,8 +12,11 @@ import { randomArrivals } from '../support/random-arrivals.ts';
 import { testSeed } from '../support/random.ts';
 
 const CASES = Number(process.env['WEFT_OFFLOAD_CASES'] ?? 1_000_000);
-/** Once had a segment whose complete checksum equals its pseudo header's sum. */
-const REGRESSIONS = [3_228_288_003];
+const REGRESSIONS: readonly (readonly [seed: number, once: string])[] = [
+  [3_228_288_003, 'a segment whose complete checksum equals its pseudo header’s sum'],
+  // The batch that seed 3347749082 comes to after 301144 frames, as the first.
+  [306_305_528, 'an uncut datagram with a damaged length, of which only the first piece has overlay headers'],
+];
 const REGRESSION_CASES = 20_000;
 
 interface Outcome {
@@ -55,8 +58,8 @@ test('what ingress writes, cut again, is what arrived', (t) => {
   assert.ok(merged > frames / 20 && refused > 0, 'both happen');
 });
 
-for (const seed of REGRESSIONS) {
-  test(`what ingress writes, cut again, is what arrived: seed ${seed}`, () => {
+for (const [seed, once] of REGRESSIONS) {
+  test(`what ingress writes, cut again, is what arrived: seed ${seed}, ${once}`, () => {
     run(seed, REGRESSION_CASES);
   });
 }
