@@ -1,4 +1,4 @@
-// Control on a simulated node: the agent's own modules, put together as agent/control/main.ts does it, over the model's disk, kernel and API.
+// Control on a simulated node: the agent's own modules, put together as agent/control/serve.ts does it, over the model's disk, kernel and API.
 // It dies between any two effects; what a dead one still computes has no effect.
 import { createAttachments } from '../../agent/control/cni/attachments.ts';
 import {
