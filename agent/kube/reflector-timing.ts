@@ -14,6 +14,11 @@ export const watchSeconds = (random: () => number): number => 300 + Math.floor(r
  */
 export const silenceBoundMs = (objects: number): number => between(objects * 200, [30_000, 90_000]);
 
+/** Whether a watch lasts long enough for one to come. Of one that is renewed earlier, being taken up at the copy's version is the proof. */
+export const awaitsBookmarks = (objects: number): boolean => silenceBoundMs(objects) > LONGEST_BOOKMARK_MS;
+
+const LONGEST_BOOKMARK_MS = 75_000;
+
 /** Full jitter: N agents that lost their server together come back at about ten a second, and never wait longer than 30 s. */
 export function backoffMs(options: { failures: number; objects: number; random: () => number }): number {
   const longest = between(options.objects * 100, [5_000, 30_000]);

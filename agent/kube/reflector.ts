@@ -17,6 +17,7 @@ import {
   REWIND_AFTER_LISTS,
   REWIND_AFTER_MS,
   auditMs,
+  awaitsBookmarks,
   backoffMs,
   silenceBoundMs,
   watchSeconds,
@@ -41,6 +42,8 @@ export interface ReflectorState {
   readonly phase: 'listing' | 'watching' | 'waiting' | 'stopped';
   /** Whether a list was accepted since the start. */
   readonly synced: boolean;
+  /** The copy follows the server: also while a watch that ended in order or kept silent is renewed, not after a failure or a stale list. */
+  readonly isFollowing: boolean;
   readonly objects: number;
   readonly resourceVersion: string | undefined;
   /** Since the server last said something that proves the copy current; undefined before the first list. */
@@ -104,6 +107,7 @@ class Running<T> {
   #auditAt = 0;
   #failures = 0;
   #retryAfterMs = 0;
+  #isFollowing = false;
   #lastSyncAt: number | undefined;
   #lastError: OperationError | undefined;
   #watchOpenedAt: number | undefined;
@@ -127,10 +131,11 @@ class Running<T> {
       ...counts,
       phase: this.#stopped ? 'stopped' : this.#phase,
       synced: lists > 0,
+      isFollowing: this.#isFollowing,
       objects: this.#replica.size,
       resourceVersion: this.#replica.resourceVersion,
-      lastSyncAgeMs: this.#lastSyncAt === undefined ? undefined : this.#now() - this.#lastSyncAt,
-      watchAgeMs: this.#watchOpenedAt === undefined ? undefined : this.#now() - this.#watchOpenedAt,
+      lastSyncAgeMs: this.#ageOf(this.#lastSyncAt),
+      watchAgeMs: this.#ageOf(this.#watchOpenedAt),
       relists: Math.max(0, lists - 1),
       reconnects: Math.max(0, watches - 1),
       refused: new Map(this.#replica.refused),
@@ -157,6 +162,10 @@ class Running<T> {
     return this.#options.clock.now();
   }
 
+  #ageOf(at: number | undefined): number | undefined {
+    return at === undefined ? undefined : this.#now() - at;
+  }
+
   /** Whether to wait before the next step. */
   async #listOnce(): Promise<boolean> {
     this.#phase = 'listing';
@@ -168,7 +177,9 @@ class Running<T> {
       if (!this.#stopped) this.#failed(error);
       return true;
     }
-    if (this.#stopped || !this.#accept(list)) return true;
+    if (this.#stopped) return true;
+    this.#isFollowing = this.#accept(list);
+    if (!this.#isFollowing) return true;
     this.#count.lists++;
     this.#listDue = false;
     this.#staleSince = undefined;
@@ -256,8 +267,10 @@ class Running<T> {
         const silence = this.#now() - lastHeardAt;
         const bound = silenceBoundMs(this.#replica.size);
         const untilAuditMs = this.#auditAt - this.#now();
-        if (silence >= bound) finish({ kind: 'stalled' });
-        else if (untilAuditMs <= 0) finish({ kind: 'in order' });
+        if (silence >= bound) {
+          if (this.#watchOpenedAt === undefined) this.#isFollowing = false; // it never answered
+          finish({ kind: 'stalled' });
+        } else if (untilAuditMs <= 0) finish({ kind: 'in order' });
         else cancelTimer = clock.setTimer(Math.min(bound - silence, untilAuditMs), listen);
       };
       this.#stopping.signal.addEventListener('abort', stopped);
@@ -268,6 +281,8 @@ class Running<T> {
           opened: () => {
             lastHeardAt = this.#now();
             this.#watchOpenedAt = lastHeardAt;
+            if (!awaitsBookmarks(this.#replica.size)) this.#lastSyncAt = lastHeardAt;
+            this.#isFollowing = true;
             this.#lastError = undefined;
             events.watching?.();
           },
@@ -316,6 +331,7 @@ class Running<T> {
 
   #failed(error: OperationError): void {
     this.#failures++;
+    this.#isFollowing = false;
     this.#lastError = error;
     const retryAfterMs = error.context['retryAfterMs'];
     this.#retryAfterMs = typeof retryAfterMs === 'number' ? retryAfterMs : 0;

@@ -75,7 +75,7 @@ export function largeObservation({ peers, pods, runDirectory }: LargeObservation
     logFailure: () => undefined,
     pendingAllocations: () => 0,
   };
-  const state = { synced: true, phase: 'watching', lastSyncAgeMs: 1200 };
+  const state = { synced: true, isFollowing: true, lastSyncAgeMs: 1200 };
   const link = {
     identity: () => undefined,
     claims: () => undefined,

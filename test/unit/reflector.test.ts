@@ -130,10 +130,45 @@ test('reflector leaves a silent watch within 35 s and loses nothing', async () =
 });
 
 test('reflector leaves a watch whose answer never begins', async () => {
-  const it = await rig((server) => server.watchFaults.push('hang'));
+  const it = await rig((server) => server.watchFaults.push('hang', 'hang'));
+  await it.clock.advance(30_000);
+  assert.equal(it.reflector.state().isFollowing, false);
   await it.clock.advance(35_000);
-  assert.equal(it.reflector.state().stalls, 1);
+  assert.equal(it.reflector.state().stalls, 2);
   assert.equal(it.server.openWatches, 1);
+  assert.equal(it.reflector.state().isFollowing, true);
+});
+
+test('reflector of a quiet small cluster: connected while its watch is renewed, and never long out of date', async () => {
+  const it = await rig((server) => server.put('a', '1'));
+  const seen = new Set<string>();
+  for (let step = 0; step < 2000; step++) {
+    await it.clock.advance(50);
+    const { isFollowing, lastSyncAgeMs, phase } = it.reflector.state();
+    seen.add(phase);
+    assert.ok(isFollowing, `${phase} after ${step * 50} ms`);
+    assert.ok(lastSyncAgeMs !== undefined && lastSyncAgeMs <= 31_000, `${lastSyncAgeMs} ms`);
+  }
+  assert.deepEqual([...seen].sort(), ['waiting', 'watching']);
+  assert.equal(it.reflector.state().stalls, 3);
+});
+
+test('reflector of a large cluster: only what the server says proves the copy current, not that it takes a watch up', async () => {
+  const it = await rig((server) => {
+    for (let at = 0; at < 500; at++) server.put(`thing-${at}`, 'x');
+  });
+  await it.clock.advance(200_000);
+  assert.ok(it.reflector.state().stalls > 0);
+  assert.equal(it.reflector.state().lastSyncAgeMs, 200_000);
+});
+
+test('reflector follows no more after a failure, and again once a watch is taken up', async () => {
+  const it = await rig((server) => server.put('a', '1'));
+  it.server.endWatches(reset());
+  await settle();
+  assert.equal(it.reflector.state().isFollowing, false);
+  await it.clock.advance(10_000);
+  assert.equal(it.reflector.state().isFollowing, true);
 });
 
 test('reflector keeps a watch that sends bookmarks, and follows their version', async () => {

@@ -143,7 +143,7 @@ export function createObservation(options: ObservationOptions): Observation {
     const states = Object.values(options.link().reflectors() ?? {});
     const ages = states.map(({ lastSyncAgeMs }) => lastSyncAgeMs);
     return {
-      isConnected: states.length > 0 && states.every(({ phase, synced }) => synced && phase === 'watching'),
+      isConnected: states.length > 0 && states.every(({ synced, isFollowing }) => synced && isFollowing),
       lastSyncAgeSeconds:
         ages.includes(undefined) || ages.length === 0 ? undefined : Math.max(...ages.map(Number)) / 1000,
     };
