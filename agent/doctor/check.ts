@@ -34,6 +34,13 @@ export interface Finding extends Required<Omit<Found, 'repair'>> {
   readonly repair: Repair | undefined;
 }
 
+/** The agent's pod of the node, in the texts of `fix`. */
+const POD = /\b(?:pod )?POD\b/g;
+
+/** For a shell: the name that kubectl finds, so that the line works as it stands. */
+const agentPodOf = (node: string): string =>
+  `"$(kubectl -n weft get pods -l app.kubernetes.io/name=weft --field-selector spec.nodeName=${node} -o name)"`;
+
 /** Errors first, then in the order of the checks. */
 export function examine(scene: Scene, checks: readonly Check[]): readonly Finding[] {
   const findings = checks.flatMap((check) =>
@@ -42,7 +49,7 @@ export function examine(scene: Scene, checks: readonly Check[]): readonly Findin
       severity,
       what,
       why: why ?? check.why,
-      fix: fix ?? check.fix,
+      fix: (fix ?? check.fix).replace(POD, () => agentPodOf(scene.settings.nodeName)),
       repair,
     })),
   );

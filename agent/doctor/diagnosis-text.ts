@@ -41,7 +41,8 @@ export function formatDiagnosis(diagnosis: Diagnosis, { verbose, columns }: Text
   const word = findings.length === 1 ? 'finding' : 'findings';
   return [
     ...lines,
-    ...(verbose ? silent.map(({ id, finds }) => `ok       ${id.padEnd(widest)}  looked for ${finds}`) : []),
+    ...(verbose && silent.length > 0 ? ['Nothing was found by these checks, which look for:'] : []),
+    ...(verbose ? silent.map(({ id, finds }) => `ok       ${id.padEnd(widest)}  ${finds}`) : []),
     ...(verbose && silent.length > 0 ? [''] : []),
     ...repairs.map((words) => `fixed    ${words}`),
     ...unseen.flatMap((words) => wrapped(`unseen   ${words}`, width)),

@@ -114,14 +114,24 @@ export async function gatherScene(environment: Environment): Promise<Scene> {
   };
 }
 
-/** Run on the node by hand, there is no HOSTNAME in the environment. */
-function settingsOf(environment: Environment): Pick<Scene, 'settings' | 'settingsRefusal'> {
-  const named = { ...environment, HOSTNAME: environment['HOSTNAME'] || hostname().toLowerCase() };
-  try {
-    return { settings: parseSettings(named), settingsRefusal: undefined };
-  } catch (error) {
-    if (!(error instanceof OperationError)) throw error;
-    return { settings: parseSettings({ HOSTNAME: 'unnamed' }), settingsRefusal: error.message };
+/** Run on the node by hand, there is no HOSTNAME in the environment. In place of what cannot be used there is the default. */
+export function settingsOf(environment: Environment): Pick<Scene, 'settings' | 'settingsRefusal'> {
+  const usable: Record<string, string | undefined> = {
+    ...environment,
+    HOSTNAME: environment['HOSTNAME'] || hostname().toLowerCase(),
+  };
+  const refusals: string[] = [];
+  for (;;) {
+    try {
+      const settings = parseSettings(usable);
+      return { settings, settingsRefusal: refusals.length === 0 ? undefined : refusals.join('; ') };
+    } catch (error) {
+      if (!(error instanceof OperationError)) throw error;
+      const name = String(error.context['setting']);
+      if (usable[name] === undefined) throw error; // defaults are not refused: it would be for ever
+      refusals.push(error.message);
+      usable[name] = name === 'HOSTNAME' ? 'unnamed' : undefined;
+    }
   }
 }
 

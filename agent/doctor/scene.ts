@@ -13,7 +13,7 @@ import type { Ruleset } from './ruleset.ts';
 
 export interface Scene {
   readonly settings: Settings;
-  /** Why the settings that were given cannot be used: `settings` are then the defaults. */
+  /** Why settings that were given cannot be used: `settings` has the defaults in their place. */
   readonly settingsRefusal: string | undefined;
   /** Undefined: no address is set and none could be found. */
   readonly nodeIp: Ipv4 | undefined;

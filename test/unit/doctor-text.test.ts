@@ -44,7 +44,7 @@ test('silent checks are listed with -v; what was done and what could not be seen
     { ...diagnosis, repairs: ['set up of interface "weave"'], unseen: ['nftables (EPERM)'] },
     { verbose: true, columns: 80 },
   );
-  assert.match(text, /^ok {7}api {2}looked for an API server that is slow$/m);
+  assert.match(text, /^ok {7}api {2}an API server that is slow$/m);
   assert.match(text, /^fixed {4}set up of interface "weave"$/m);
   assert.match(text, /^unseen {3}nftables \(EPERM\)$/m);
   assert.doesNotMatch(text, /--fix/);

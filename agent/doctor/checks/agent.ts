@@ -36,7 +36,7 @@ export const agentThere: Check = {
   id: 'agent',
   finds: 'no agent answers, or it cannot start',
   why: 'no pod can be attached, and what is changed on the node is not put right',
-  fix: 'kubectl -n weft get pods -o wide; kubectl -n weft logs daemonset/weft -c agent (of this node); docs/operations/refusals.md',
+  fix: 'kubectl -n weft get pods -o wide; kubectl -n weft logs POD -c agent; docs/operations/refusals.md',
   run(scene) {
     const { agent, processes, settings: inForce } = scene;
     const where = `${inForce.statusAddress.host}:${inForce.statusAddress.port}`;
@@ -85,8 +85,8 @@ export const roles: Check = {
   id: 'agent_processes',
   finds: 'a role of the agent that is missing, stopped, or restarts',
   why: 'packets wait while no data plane works; pods are not attached while no control does',
-  fix: 'kubectl -n weft logs daemonset/weft -c agent tells why it ended; delete the pod if it does not come back',
-  run({ processes, agent }) {
+  fix: 'kubectl -n weft logs POD -c agent tells why it ended; kubectl -n weft delete pod POD if it does not come back',
+  run({ processes, agent, settingsRefusal }) {
     const found: Found[] = [];
     for (const { role, pid, state } of processes) {
       if (!STOPPED.has(state)) continue;
@@ -98,8 +98,10 @@ export const roles: Check = {
       });
     }
     const isSeen = processes.some(({ role }) => role === 'keeper');
+    // One that cannot start has none, and says why itself.
+    const mayStart = settingsRefusal === undefined && agent.refusal === undefined;
     const missing = (['control', 'dataplane'] as const).filter(
-      (role) => isSeen && !processes.some((process) => process.role === role),
+      (role) => isSeen && mayStart && !processes.some((process) => process.role === role),
     );
     for (const role of missing) found.push({ severity: 'error', what: `No process works as ${role}` });
     for (const { role, restarts } of agent.report?.roles ?? []) {

@@ -142,7 +142,7 @@ export const objects: Check = {
       found.push({
         severity: 'error',
         what: `Node "${name}" was made anew: its UID is ${String(uid)}, the agent works with ${known}`,
-        fix: 'kubectl -n weft delete pod of this node, if it does not notice within a minute',
+        fix: 'kubectl -n weft delete pod POD, if it does not notice within a minute',
       });
     }
     if (facts?.peer?.status === 404) {
@@ -152,7 +152,7 @@ export const objects: Check = {
           ? {
               severity: 'error',
               what: `There is no Peer "${name}": no other node sends to this one`,
-              fix: 'the agent writes it again within seconds; kubectl -n weft logs of this node if it does not',
+              fix: 'the agent writes it again within seconds; kubectl -n weft logs POD -c agent if it does not',
             }
           : {
               severity: 'error',

@@ -9,7 +9,7 @@ export const dataplane: Check = {
   id: 'dataplane',
   finds: 'a data plane that stands still, or works with an old table',
   why: 'packets of pods wait, and are lost when the queues are full',
-  fix: 'kubectl -n weft delete pod of this node: another data plane starts at once',
+  fix: 'kubectl -n weft delete pod POD: another data plane starts at once',
   run({ traffic, agent, processes }) {
     const found: Found[] = [];
     const isStopped = processes.some(({ role, state }) => role === 'dataplane' && /t/i.test(state));

@@ -1,6 +1,6 @@
 // The node's packet filters: Weft's own tables are whole, and no table of anybody else drops, rejects or rewrites what pods and the tunnel
 // send. What a table would do is found out by walking its rules with packets like ours (rule-walk.ts).
-import { formatIpv4, type Ipv4 } from '../../../proto/address.ts';
+import { formatCidr, formatIpv4, type Ipv4 } from '../../../proto/address.ts';
 import { FIREWALL_TABLE, firewallCommands } from '../../control/node/firewall-rules.ts';
 import { BRIDGE, TUN } from '../../control/node/range-conflicts.ts';
 import type { Check, Found } from '../check.ts';
@@ -13,6 +13,8 @@ import type { Scene } from '../scene.ts';
 interface Trial {
   /** Completes "… drops". */
   readonly words: string;
+  /** Conditions of rules that would let all packets of this kind through. */
+  readonly openings: readonly string[];
   readonly packet: TestPacket;
   /** Fates that hurt it. */
   readonly hurts: readonly Fate[];
@@ -62,8 +64,9 @@ export function tunnelTrials(scene: Scene): readonly TunnelTrial[] {
     const outgoing = `what this node sends to UDP port ${settings.port} of peer "${name}"`;
     const ingress = { hook: 'ingress', device } as const;
     const egress = { hook: 'egress', device } as const;
-    const inbound = { words: incoming, hurts: HURTS, direction: 'inbound', peer } as const;
-    const outbound = { words: outgoing, hurts: HURTS, direction: 'outbound', peer } as const;
+    const openings = [`udp dport ${settings.port}`];
+    const inbound = { words: incoming, openings, hurts: HURTS, direction: 'inbound', peer } as const;
+    const outbound = { words: outgoing, openings, hurts: HURTS, direction: 'outbound', peer } as const;
     trials.push(
       { ...inbound, packet: { ...into, hook: 'prerouting', deviceHook: ingress, isToThisNode: true } },
       { ...inbound, packet: { ...into, hook: 'input', isToThisNode: true } },
@@ -119,10 +122,13 @@ function passages(scene: Scene): readonly Passage[] {
 
 function podTrials(scene: Scene): readonly Trial[] {
   const trials: Trial[] = [];
+  const range = formatCidr(scene.settings.range);
+  const openings = [`ip saddr ${range}`, `ip daddr ${range}`];
   for (const { words, source, destination, input, output } of passages(scene)) {
     for (const hook of ['prerouting', 'forward', 'postrouting'] as const) {
       trials.push({
         words,
+        openings,
         hurts: HURTS,
         packet: {
           hook,
@@ -151,7 +157,10 @@ const DOES: Readonly<Record<Fate, string>> = {
 
 export const chainName = ({ family, table, name }: NftChain): string => `${family} ${table} ${name}`;
 
-function told({ fate, chain, rule, isCertain }: Obstacle, words: string): Found {
+function told(
+  { fate, chain, rule, isCertain }: Obstacle,
+  { words, openings }: Pick<Trial, 'words' | 'openings'>,
+): Found {
   const where = `chain "${chainName(chain)}"`;
   const who = rule === undefined ? `The policy of ${where}` : `Rule ${rule.handle} of ${where}`;
   const text = rule === undefined ? '' : `: ${rule.text || rule.comment || 'not shown'}`;
@@ -161,7 +170,7 @@ function told({ fate, chain, rule, isCertain }: Obstacle, words: string): Found 
     what: `${who} ${verb} ${words}${text}`,
     fix:
       rule === undefined
-        ? `let the firewall that made it accept this traffic, or: nft add rule ${chainName(chain)} ... accept`
+        ? `${openings.map((condition) => `nft insert rule ${chainName(chain)} ${condition} accept`).join('; ')}; and tell the firewall that made it (firewalld, ufw, iptables), so that it lasts`
         : `nft delete rule ${chainName(chain)} handle ${rule.handle}; and tell the firewall that made it (firewalld, ufw, iptables) to leave this traffic alone`,
   };
 }
@@ -174,7 +183,7 @@ export const foreignRules: Check = {
   run(scene) {
     const { ruleset, legacyTables } = scene;
     const found = new Map<string, Found>();
-    for (const { words, packet, hurts } of ruleset === undefined
+    for (const { words, openings, packet, hurts } of ruleset === undefined
       ? []
       : [...tunnelTrials(scene), ...podTrials(scene)]) {
       for (const obstacle of obstacles(ruleset ?? { chains: [], sets: new Map() }, packet, FIREWALL_TABLE)) {
@@ -182,7 +191,7 @@ export const foreignRules: Check = {
         if (!hurts.includes(obstacle.fate) || found.has(key)) continue;
         // An accept by a rule that cannot be judged is usual; a policy after it may well let these through.
         if (!obstacle.isCertain && obstacle.rule !== undefined) continue;
-        found.set(key, told(obstacle, words));
+        found.set(key, told(obstacle, { words, openings }));
       }
     }
     const hasTrouble = scene.agent.report?.peers.some(({ state }) => state === 'failed') === true;

@@ -97,7 +97,7 @@ export const clock: Check = {
       found.push({
         severity: 'error',
         what: `The service account's token has expired ${seconds((nowMs - files.tokenExpiresMs) / 1000)} ago by this node's clock`,
-        fix: "the kubelet renews it: look at the kubelet's log, and at the clock; kubectl -n weft delete pod of this node",
+        fix: "the kubelet renews it: look at the kubelet's log, and at the clock; kubectl -n weft delete pod POD",
       });
     }
     return found;
@@ -108,7 +108,7 @@ export const cni: Check = {
   id: 'cni',
   finds: "another network's CNI configuration that comes first, and a missing plugin or configuration",
   why: 'the runtime attaches pods by another network, or not at all',
-  fix: "remove what is not wanted from the node's CNI configuration folder; kubectl -n weft delete pod of this node installs the plugin again",
+  fix: "remove what is not wanted from the node's CNI configuration folder; kubectl -n weft delete pod POD installs the plugin again",
   run({ files: { cni: facts }, agent }) {
     if (facts === undefined) return [];
     const found: Found[] = [];
@@ -138,7 +138,7 @@ export const cni: Check = {
       found.push({
         severity: 'error',
         what: `The CNI plugin "${facts.pluginDirectory}/weft" ${words}`,
-        fix: 'kubectl -n weft delete pod of this node: its init container installs it',
+        fix: 'kubectl -n weft delete pod POD: its init container installs it',
       });
     }
     return found;

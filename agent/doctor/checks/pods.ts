@@ -131,7 +131,7 @@ export const records: Check = {
         severity: 'error',
         what: `Interface "${link.name}" has the address ${text}, of which the agent has no record`,
         why: 'the address may be given to another pod',
-        fix: 'kubectl -n weft delete pod of this node: its start takes the record from the interface',
+        fix: 'kubectl -n weft delete pod POD: its start takes the record from the interface',
       });
     }
     return bounded(found);

@@ -1,0 +1,54 @@
+// What the doctor advises can be typed as it stands, and a fault that has one cause is not told as five.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { formatCidr } from '../../proto/address.ts';
+import { examine } from '../../agent/doctor/check.ts';
+import { CHECKS } from '../../agent/doctor/checks.ts';
+import { settingsOf } from '../../agent/doctor/gather.ts';
+import type { Scene } from '../../agent/doctor/scene.ts';
+import { healthy, ruleset } from './doctor-scene.ts';
+
+const onlyFinding = (scene: Scene): { readonly check: string; readonly fix: string } => {
+  const findings = examine(scene, CHECKS);
+  assert.deepEqual(findings.length, 1, JSON.stringify(findings));
+  return findings[0]!; // !: counted
+};
+
+test("a remedy names the agent's pod of this node by a command that finds it", () => {
+  assert.ok(healthy.files.cni !== undefined);
+  const { fix } = onlyFinding({
+    ...healthy,
+    files: { ...healthy.files, cni: { ...healthy.files.cni, pluginRefusal: 'ENOENT' } },
+  });
+  assert.equal(
+    fix,
+    `kubectl -n weft delete "$(kubectl -n weft get pods -l app.kubernetes.io/name=weft --field-selector spec.nodeName=${healthy.settings.nodeName} -o name)": its init container installs it`,
+  );
+});
+
+test('a policy of drop: rules that open it, whole', () => {
+  const chain = { family: 'ip', table: 'filter', name: 'FORWARD', type: 'filter', hook: 'forward', prio: 0 };
+  const { fix } = onlyFinding({ ...healthy, ruleset: ruleset([{ chain: { ...chain, policy: 'drop' } }]) });
+  const range = formatCidr(healthy.settings.range);
+  assert.match(fix, new RegExp(`^nft insert rule ip filter FORWARD ip saddr ${range} accept; nft insert`));
+  assert.ok(fix.includes(`; nft insert rule ip filter FORWARD ip daddr ${range} accept; `));
+});
+
+test('a setting that cannot be used: the others are in force, and nothing but it is told', () => {
+  const given = { HOSTNAME: 'node-1', IPALLOC_RANGE: '10.32.0.0/40', WEFT_PORT: '7000', LOG_LEVEL: 'loud' };
+  const { settings, settingsRefusal } = settingsOf(given);
+  assert.equal(settings.nodeName, 'node-1');
+  assert.equal(settings.port, 7000);
+  assert.equal(formatCidr(settings.range), '10.32.0.0/12');
+  assert.match(settingsRefusal ?? '', /IPALLOC_RANGE: "10\.32\.0\.0\/40".*; Cannot use LOG_LEVEL="loud"/);
+  assert.equal(settingsOf({ HOSTNAME: 'Not a name' }).settings.nodeName, 'unnamed');
+
+  // The new agent's pod, which cannot start, beside the old one, which goes on.
+  const waiting: Scene = {
+    ...healthy,
+    settingsRefusal,
+    processes: healthy.processes.filter(({ role }) => role === 'keeper'),
+  };
+  assert.equal(onlyFinding(waiting).check, 'settings');
+});
