@@ -4,6 +4,8 @@ import { byUrgency } from './peer-urgency.ts';
 import { counted, formatAge, formatShare } from './text.ts';
 
 const NAMES_TOLD = 3;
+/** That a peer's share of lost probes is of, at most. */
+const LOSS_WINDOW_SECONDS = 60;
 
 export interface Fault {
   readonly what: string;
@@ -33,7 +35,7 @@ function lastingFaults({ api, ipam, network, node, peers, problems }: NodeReport
   }
   if (lossy.length > 0) {
     faults.push({
-      what: `${ofAll(lossy, peers)} lost probes (${names(lossy, ({ probeLoss }) => formatShare(probeLoss))})`,
+      what: `${ofAll(lossy, peers)} lost probes (${names(lossy, lossWords)})`,
       remedy: 'look at the links between the nodes, and at their load',
     });
   }
@@ -63,6 +65,10 @@ export function verdict(report: NodeReport | RefusedReport, faults?: readonly Fa
   const answering = peers.length === 1 ? 'its peer answers' : `all ${peers.length} peers answer`;
   return `${node.name} is well: pods can be attached, ${peers.length === 0 ? 'it has no peers' : answering}`;
 }
+
+/** Of a peer that answers again it is told so: the share is of the time before, too. */
+const lossWords = ({ probeLoss, sinceSeconds }: PeerStatus): string =>
+  `${formatShare(probeLoss)}${sinceSeconds < LOSS_WINDOW_SECONDS ? ` within a minute, established for ${formatAge(sinceSeconds)}` : ''}`;
 
 const heard = ({ lastHeardSeconds }: PeerStatus): string =>
   lastHeardSeconds === undefined ? '' : `heard ${formatAge(lastHeardSeconds)} ago`;

@@ -40,6 +40,11 @@ describe('createProbeLoss', () => {
     const told = ask(70, () => false);
     assert.ok((told.at(-1) ?? 0) > 0.95, String(told.at(-1)));
   });
+  it('does not count those of before the first answer: the peer did not know this node yet', () => {
+    const told = ask(40, (second) => second >= 3);
+    assert.equal(told[22], undefined);
+    assert.deepEqual(new Set(told.slice(30)), new Set([0]));
+  });
   it('does not count a request that may be answered yet as lost', () => {
     assert.equal(ask(30, (second) => second < 29).at(-1), 0);
   });

@@ -157,7 +157,16 @@ describe('faultsOf', () => {
       withPeer({ state: 'pending', sinceSeconds: 60 }),
       /^1 of 1 peer has never answered/,
     ],
-    ['a path that loses', withPeer({ probeLoss: 0.23 }), /lost probes \(node-d 23%\): look at the links/],
+    [
+      'a path that loses',
+      withPeer({ probeLoss: 0.23, sinceSeconds: 300 }),
+      /lost probes \(node-d 23%\): look at the links/,
+    ],
+    [
+      'a path that has lost, of a peer that answers again',
+      withPeer({ probeLoss: 0.73, sinceSeconds: 12 }),
+      /lost probes \(node-d 73% within a minute, established for 12s\)/,
+    ],
     [
       'the API',
       { ...well, api: { ...well.api, isConnected: false } },

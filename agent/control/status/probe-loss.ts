@@ -43,7 +43,7 @@ export function createProbeLoss(): ProbeLoss {
         const now = markOf(stats, slot, nowMs);
         const before = windows.get(name);
         const window =
-          before === undefined || before.slot !== slot || now.sent < before.now.sent
+          before === undefined || before.slot !== slot || now.sent < before.now.sent || isFirst(before, now)
             ? { slot, first: now, next: now, nextAtMs: nowMs, now }
             : before;
         if (nowMs - window.nextAtMs >= HALF_MS) {
@@ -65,6 +65,9 @@ export function createProbeLoss(): ProbeLoss {
     },
   };
 }
+
+/** Probes that a peer could not answer yet, since it had not heard of this node, are none that a path has lost. */
+const isFirst = (before: Window, now: Mark): boolean => before.now.answered === 0 && now.answered > 0;
 
 /** How long an answer may be under way. */
 const ANSWER_MS = 1000;
