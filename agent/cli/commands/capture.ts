@@ -74,8 +74,9 @@ export const captureCommand: Command = {
   name: 'capture',
   usage: '[--inner] [--outer] [--dropped] [flags]',
   summary: "copies of this node's packets: inner, outer, refused; as lines or for Wireshark",
-  help: `Shows packets where the data plane decides on them, without stopping any: what pods send to other nodes and get from them (--inner),
-the VXLAN datagrams of the tunnel (--outer), what is refused and why (--dropped). Without a choice: --inner and --dropped.
+  help: `Shows packets where the data plane decides on them, without stopping any: what pods send to other nodes and get from them
+(--inner), the VXLAN datagrams of the tunnel (--outer), what is refused and why (--dropped). Without a choice: --inner and
+--dropped.
 Packets between pods of this node do not pass the data plane. When packets come faster than they are read, some are left out here
 and counted; none is left out on its way. Times are UTC.
 
