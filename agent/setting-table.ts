@@ -1,4 +1,4 @@
-// The closed table of settings. Apart from their parser, which a command that needs a default alone would wait for.
+// The closed table of settings. Apart from their parser, which a command that needs one of them alone would wait for.
 
 /** Name, default (as text) and meaning of every setting; the documentation's table is compared with it. */
 export const SETTING_TABLE: readonly (readonly [name: string, fallback: string, meaning: string])[] = [
@@ -41,3 +41,11 @@ export const SETTING_TABLE: readonly (readonly [name: string, fallback: string, 
   ['LOG_LEVEL', 'info', 'trace, debug, info, warn or error'],
   ['LOG_FORMAT', 'json', 'json, or pretty for people'],
 ];
+
+const FALLBACKS: ReadonlyMap<string, string> = new Map(
+  SETTING_TABLE.map(([name, fallback]) => [name, fallback]),
+);
+
+/** The text of a setting; an empty one is as good as none. */
+export const settingOf = (environment: Readonly<Record<string, string | undefined>>, name: string): string =>
+  environment[name] || (FALLBACKS.get(name) ?? '');

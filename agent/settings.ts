@@ -13,7 +13,7 @@ import {
 import { parseCidr, parseIpv4 } from '../proto/address-text.ts';
 import { MOST_WORKERS } from '../proto/worker-files.ts';
 import { OperationError } from './operation-error.ts';
-import { SETTING_TABLE } from './setting-table.ts';
+import { settingOf } from './setting-table.ts';
 
 export interface Settings {
   readonly nodeName: string;
@@ -58,14 +58,9 @@ export interface ListenAddress {
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-const FALLBACKS = new Map(SETTING_TABLE.map(([name, fallback]) => [name, fallback]));
-
 /** Throws OperationError SETTING_INVALID that names the setting, its value and the remedy. */
 export function parseSettings(environment: Environment): Settings {
-  const text = (name: string): string => {
-    const value = environment[name];
-    return value === undefined || value === '' ? (FALLBACKS.get(name) ?? '') : value;
-  };
+  const text = (name: string): string => settingOf(environment, name);
   const settings: Settings = {
     nodeName: nodeName(text('HOSTNAME')),
     nodeIp: text('WEFT_NODE_IP') === '' ? undefined : nodeAddress(text('WEFT_NODE_IP')),

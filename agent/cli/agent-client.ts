@@ -5,7 +5,7 @@ import { createConnection } from 'node:net';
 import type { IpamReport, NodeReport, RefusedReport } from '../../proto/node-report.ts';
 import { OperationError, codeOf } from '../operation-error.ts';
 import { receivedReport } from '../report/received-report.ts';
-import { SETTING_TABLE } from '../setting-table.ts';
+import { settingOf } from '../setting-table.ts';
 
 const STATUS_ADDRESS = 'WEAVE_HTTP_ADDR';
 const METRICS_ADDRESS = 'WEAVE_METRICS_ADDR';
@@ -48,9 +48,6 @@ export function askMetrics(env: Environment): Promise<string> {
   const address = settingOf(env, METRICS_ADDRESS).replace(/^0\.0\.0\.0:/, '127.0.0.1:');
   return ask(address, { path: '/metrics', setting: METRICS_ADDRESS });
 }
-
-const settingOf = (env: Environment, name: string): string =>
-  env[name] || (SETTING_TABLE.find(([known]) => known === name)?.[1] ?? '');
 
 const strange = (env: Environment, path: string): OperationError =>
   new OperationError(

@@ -9,17 +9,10 @@ import { decodeForwardingTable } from '../../proto/forwarding-codec.ts';
 import type { ForwardingPeer, ForwardingTable } from '../../proto/forwarding-table.ts';
 import type { NodeReport } from '../../proto/node-report.ts';
 import { OperationError, codeOf } from '../operation-error.ts';
-import { SETTING_TABLE } from '../setting-table.ts';
+import { settingOf } from '../setting-table.ts';
 import { askReport } from './agent-client.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
-
-const FALLBACKS: ReadonlyMap<string, string> = new Map(
-  SETTING_TABLE.map(([name, fallback]) => [name, fallback]),
-);
-
-/** A setting as the agent would read it. */
-export const settingOf = (env: Environment, name: string): string => env[name] || (FALLBACKS.get(name) ?? '');
 
 export const runDirectoryOf = (env: Environment): string => settingOf(env, 'WEFT_RUN_DIR');
 

@@ -15,6 +15,7 @@ import { listLinks, listPolicyRules } from '../linux/interface.ts';
 import { NETLINK_ROUTE, type NetlinkSocket, openNetlink } from '../linux/netlink-socket.ts';
 import { type NftCommand, openNft } from '../linux/nft.ts';
 import { OperationError, codeOf } from '../operation-error.ts';
+import { settingOf } from '../setting-table.ts';
 import { peerRow, readStats } from '../telemetry/stats-reader.ts';
 import type {
   ChainFacts,
@@ -24,7 +25,7 @@ import type {
   TracedPacket,
   TraceView,
 } from '../wire/trace-view.ts';
-import { type NodeTables, runDirectoryOf, settingOf } from './node-tables.ts';
+import { type NodeTables, runDirectoryOf } from './node-tables.ts';
 import { ownerOf } from './packet-ends.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;

@@ -8,6 +8,7 @@ import { CAPTURE_POINTS, type CaptureFilter } from '../../../proto/capture-filte
 import { FIRST_PEER_ROW } from '../../../proto/dataplane-stats.ts';
 import { DROP_REASONS, FIREWALL_REASONS, type FirewallReason } from '../../../proto/drop-reason.ts';
 import { OperationError } from '../../operation-error.ts';
+import { settingOf } from '../../setting-table.ts';
 import { VERSION } from '../../version.ts';
 import type { CaptureSurroundings } from '../../wire/capture-output.ts';
 import { askReport } from '../agent-client.ts';
@@ -15,7 +16,7 @@ import { type CaptureFiles, openCaptureFiles } from '../capture-files.ts';
 import { type CaptureSink, openSink } from '../capture-sink.ts';
 import type { Command, Invocation, Output } from '../command.ts';
 import { monotonicMs as nowMs } from '../monotonic.ts';
-import { type NodeTables, addressIn, readNodeTables, runDirectoryOf, settingOf } from '../node-tables.ts';
+import { type NodeTables, addressIn, readNodeTables, runDirectoryOf } from '../node-tables.ts';
 import { numberFlag, protocolFlag, textFlag } from '../packet-flags.ts';
 import { wrongUse } from '../flags.ts';
 
