@@ -20,7 +20,8 @@ const RTM_GETRULE = 34;
 
 const AF_INET = 2;
 const RULE_BYTES = 12;
-const FR_ACT_TO_TBL = 1;
+/** Look in the rule's table. */
+export const FR_ACT_TO_TBL = 1;
 const FRA_DST = 1;
 const FRA_SRC = 2;
 const FRA_IIFNAME = 3;
@@ -81,7 +82,7 @@ export interface PolicyRule {
   readonly mark: { readonly value: number; readonly mask: number } | undefined;
   readonly inputInterface: string | undefined;
   readonly outputInterface: string | undefined;
-  /** 1: look in the table; 6, 7 and 8 refuse the packet (blackhole, unreachable, prohibit). */
+  /** FR_ACT_TO_TBL; 6, 7 and 8 refuse the packet (blackhole, unreachable, prohibit). */
   readonly action: number;
   readonly table: number;
   /** Routes with a prefix of at most this length are passed over: -1 none is. */

@@ -1,19 +1,20 @@
 // Reads the tables of this node that a trace asks (agent/wire/trace-view.ts): interfaces, routes and rules by rtnetlink, the anti-spoof set by
 // nf_tables, all chains by the nft program, the forwarding table, counters and report. Everything is read now; nothing is changed.
-import { readFileSync } from 'node:fs';
-
 import { blockCidr, blockOf, cidrContains, formatCidr, formatIpv4, type Ipv4 } from '../../proto/address.ts';
 import { PROCESS_GAUGES } from '../../proto/dataplane-stats.ts';
 import { PORT_FORWARDING } from '../../proto/rtnetlink-bridge.ts';
 import type { Link } from '../../proto/rtnetlink-link.ts';
 import { decodeRoute, lookUpRoute, RTM_NEWROUTE, RTN_LOCAL } from '../../proto/rtnetlink-route.ts';
-import type { PolicyRule } from '../../proto/rtnetlink-rule.ts';
+import { FR_ACT_TO_TBL, type PolicyRule } from '../../proto/rtnetlink-rule.ts';
+import { FIREWALL_TABLE } from '../control/node/firewall-rules.ts';
 import { openPodGuard } from '../control/node/pod-guard.ts';
 import { addressOfAlias, listPodPorts, podMacOf } from '../control/node/pod-ports.ts';
 import { BRIDGE, TUN } from '../control/node/range-conflicts.ts';
+import { type Ruleset, readRuleset } from '../doctor/ruleset.ts';
+import { readLegacyTables } from '../doctor/sources/kernel.ts';
 import { listLinks, listPolicyRules } from '../linux/interface.ts';
 import { NETLINK_ROUTE, type NetlinkSocket, openNetlink } from '../linux/netlink-socket.ts';
-import { type NftCommand, openNft } from '../linux/nft.ts';
+import { openNft } from '../linux/nft.ts';
 import { OperationError, codeOf } from '../operation-error.ts';
 import { settingOf } from '../setting-table.ts';
 import { peerRow, readStats } from '../telemetry/stats-reader.ts';
@@ -43,7 +44,7 @@ export async function openTraceTables(options: {
 }): Promise<TraceTables> {
   const { tables, packet, env } = options;
   const { table, report } = tables;
-  const ruleset = await openNft(env['PATH'] ?? '').listAll('ruleset');
+  const ruleset = readRuleset(await openNft(env['PATH'] ?? '').listAll());
   const netlink = openNetlink(NETLINK_ROUTE);
   const links = listLinks(netlink);
   const stats = readStats({
@@ -64,7 +65,7 @@ export async function openTraceTables(options: {
     flow: options.flow,
     policyRules: policyRules(netlink),
     chains,
-    legacyTables: legacyTables(),
+    legacyTables: readLegacyTables(),
     isInRange: (address) => cidrContains(table.range, address),
     blockOf: (address) => {
       const block = blockOf(table.range, table.blockPrefixLength, address);
@@ -144,89 +145,54 @@ const USUAL_TABLES: ReadonlyMap<number, number> = new Map([
   [32_766, 254],
   [32_767, 253],
 ]);
-const TO_TABLE = 1;
 
 function policyRules(netlink: NetlinkSocket): readonly string[] {
   return listPolicyRules(netlink)
-    .filter(({ priority, table, action }) => action !== TO_TABLE || USUAL_TABLES.get(priority) !== table)
+    .filter(({ priority, table, action }) => action !== FR_ACT_TO_TBL || USUAL_TABLES.get(priority) !== table)
     .map(ruleWords);
 }
 
-function ruleWords(rule: PolicyRule): string {
+/** As `ip rule` has it. */
+export function ruleWords(rule: PolicyRule): string {
   const parts = [
+    rule.isInverted && 'not',
     rule.source && `from ${formatCidr(rule.source)}`,
     rule.destination && `to ${formatCidr(rule.destination)}`,
     rule.inputInterface && `iif ${rule.inputInterface}`,
     rule.outputInterface && `oif ${rule.outputInterface}`,
     rule.mark && `fwmark 0x${rule.mark.value.toString(16)}`,
-  ].filter((part) => part !== undefined && part !== '');
-  const action = rule.action === TO_TABLE ? `table ${rule.table}` : `action ${rule.action}`;
-  return `${rule.priority}: ${[...parts, action].join(' ')}`;
+    rule.isSelective && '(of some protocols or ports)',
+    rule.action === FR_ACT_TO_TBL ? `table ${rule.table}` : `action ${rule.action}`,
+    rule.suppressedPrefixLength >= 0 && `suppress_prefixlength ${rule.suppressedPrefixLength}`,
+  ].filter((part) => typeof part === 'string' && part !== '');
+  return `${rule.priority}: ${parts.join(' ')}`;
 }
 
-/** Undefined in a kernel without them. */
-function legacyTables(): readonly string[] {
-  try {
-    return readFileSync('/proc/net/ip_tables_names', 'utf8')
-      .split('\n')
-      .filter((name) => name !== '');
-  } catch {
-    return [];
-  }
-}
-
-const OUR_TABLE = 'weft';
-const text = (object: object, name: string): string => {
-  const value: unknown = Object.entries(object).find(([key]) => key === name)?.[1];
-  return typeof value === 'string' ? value : '';
-};
-
-/** The objects of one kind in nft's listing. */
-const objectsOf = (listing: readonly NftCommand[], kind: string): readonly object[] =>
-  listing.flatMap((item) => {
-    const object = item[kind];
-    return typeof object === 'object' && object !== null ? [object] : [];
-  });
-
-const isIn = (rule: object, chain: object): boolean =>
-  text(rule, 'family') === text(chain, 'family') &&
-  text(rule, 'table') === text(chain, 'table') &&
-  text(rule, 'chain') === text(chain, 'name');
-
-export function chainsOf(listing: readonly NftCommand[]): readonly ChainFacts[] {
-  const rules = objectsOf(listing, 'rule');
-  return objectsOf(listing, 'chain')
-    .filter((chain) => text(chain, 'hook') !== '')
-    .map((chain) => ({
-      family: text(chain, 'family'),
-      table: text(chain, 'table'),
-      name: text(chain, 'name'),
-      type: text(chain, 'type'),
-      hook: text(chain, 'hook'),
-      priority: 'prio' in chain && typeof chain.prio === 'number' ? chain.prio : 0,
-      policy: text(chain, 'policy'),
-      rules: rules.filter((rule) => isIn(rule, chain)).length,
-      isOurs: text(chain, 'table') === OUR_TABLE,
-    }));
-}
+/** Of chains that the kernel calls. */
+const chainsOf = ({ chains }: Ruleset): readonly ChainFacts[] =>
+  chains.flatMap(({ type = '', hook, rules, ...chain }) =>
+    hook === undefined
+      ? []
+      : [{ ...chain, type, hook, rules: rules.length, isOurs: chain.table === FIREWALL_TABLE }],
+  );
 
 const MOST_PLACES = 6;
 
 /** Chains, maps and sets of other tables that name the address: where a Service's address is changed. */
-export function natPlaces(listing: readonly NftCommand[], address: Ipv4): readonly string[] {
+function natPlaces({ chains, sets }: Ruleset, address: Ipv4): readonly string[] {
   const quoted = `"${formatIpv4(address)}"`;
-  const foreign = (kind: string): readonly object[] =>
-    objectsOf(listing, kind).filter(
-      (object) => text(object, 'table') !== OUR_TABLE && JSON.stringify(object).includes(quoted),
-    );
-  const place = (object: object, name: string): string =>
-    `${text(object, 'family')} ${text(object, 'table')} ${text(object, name)}`;
+  const names = (listed: readonly unknown[]): boolean => JSON.stringify(listed).includes(quoted);
+  const foreign = <T extends { readonly table: string }>(all: Iterable<T>): readonly T[] =>
+    [...all].filter(({ table }) => table !== FIREWALL_TABLE);
   const places = [
-    ...foreign('rule').map((rule) => `a rule in ${place(rule, 'chain')}`),
-    ...foreign('map').map((map) => `map ${place(map, 'name')}`),
-    ...foreign('set').map((set) => `set ${place(set, 'name')}`),
+    ...foreign(chains)
+      .filter(({ rules }) => rules.some(({ expressions }) => names(expressions)))
+      .map(({ family, table, name }) => `a rule in ${family} ${table} ${name}`),
+    ...foreign(sets.values())
+      .filter(({ elements }) => names(elements))
+      .map(({ kind, family, table, name }) => `${kind} ${family} ${table} ${name}`),
   ];
-  return [...new Set(places)].slice(0, MOST_PLACES);
+  return places.slice(0, MOST_PLACES);
 }
 
 function connectionOf(tables: NodeTables, peer: NodePeer): ReturnType<TraceView['connection']> {

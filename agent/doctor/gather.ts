@@ -7,11 +7,11 @@ import type { Ipv4 } from '../../proto/address.ts';
 import { openPodGuard } from '../control/node/pod-guard.ts';
 import { findNodeAddress } from '../linux/node-address.ts';
 import { NETLINK_ROUTE, openNetlink } from '../linux/netlink-socket.ts';
-import { listRuleset } from '../linux/nft.ts';
+import { openNft } from '../linux/nft.ts';
 import { OperationError } from '../operation-error.ts';
 import { type Environment, parseSettings, type Settings } from '../settings.ts';
 import { VERSION } from '../version.ts';
-import { readRuleset } from './ruleset.ts';
+import { readRuleset, type Ruleset } from './ruleset.ts';
 import type { Scene } from './scene.ts';
 import { type AgentAnswer, askAgent } from './sources/agent.ts';
 import { askCluster } from './sources/cluster.ts';
@@ -99,7 +99,7 @@ export async function gatherScene(environment: Environment): Promise<Scene> {
     },
     traffic: trafficBetween(sampled, sampleTraffic(settings.runDirectory, monotonicMs())),
     kernel: kernel ?? { links: [], addresses: [], routes: [], rules: [], neighbours: [] },
-    ruleset: ruleset && readRuleset(ruleset),
+    ruleset,
     legacyTables: readLegacyTables(),
     pods,
     sysctls: readSysctls(),
@@ -112,6 +112,13 @@ export async function gatherScene(environment: Environment): Promise<Scene> {
     version: VERSION,
     unseen,
   };
+}
+
+/** Throws OperationError: NFT_MISSING, NFT_REFUSED. */
+async function listRuleset(searchPath: string): Promise<Ruleset> {
+  const nft = openNft(searchPath);
+  const [objects, text] = await Promise.all([nft.listAll(), nft.listText()]);
+  return readRuleset(objects, text);
 }
 
 /** Run on the node by hand, there is no HOSTNAME in the environment. In place of what cannot be used there is the default. */

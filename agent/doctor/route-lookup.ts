@@ -2,7 +2,7 @@
 // rule and the route, which the kernel's own answer (RTM_GETROUTE) does not. Pure.
 import { type Cidr, cidrContains, type Ipv4 } from '../../proto/address.ts';
 import type { Route } from '../../proto/rtnetlink-route.ts';
-import type { PolicyRule } from '../../proto/rtnetlink-rule.ts';
+import { FR_ACT_TO_TBL, type PolicyRule } from '../../proto/rtnetlink-rule.ts';
 import type { KernelFacts } from './scene.ts';
 
 export interface RoutedPacket {
@@ -18,7 +18,6 @@ export interface Way {
   readonly rule: PolicyRule | undefined;
 }
 
-const TO_TABLE = 1;
 const REFUSALS: ReadonlySet<number> = new Set([6, 7, 8]);
 /** RTN_THROW: the next rule decides. */
 const THROW = 9;
@@ -28,7 +27,7 @@ export function findWay({ rules, routes }: Pick<KernelFacts, 'rules' | 'routes'>
   for (const rule of rules.toSorted((a, b) => a.priority - b.priority)) {
     if (!applies(rule, packet)) continue;
     if (REFUSALS.has(rule.action)) return { route: undefined, rule };
-    if (rule.action !== TO_TABLE) continue; // goto and nop: other rules decide
+    if (rule.action !== FR_ACT_TO_TBL) continue; // goto and nop: other rules decide
     const route = lookUp(routes, rule, packet.destination);
     if (route !== undefined && route.type !== THROW) return { route, rule };
   }

@@ -104,7 +104,7 @@ function judge(
 ): Judgement {
   let applies: Truth = true;
   const elementsOf = (name: string): readonly unknown[] | undefined =>
-    ruleset.sets.get(setKey(chain.family, chain.table, name));
+    ruleset.sets.get(setKey(chain.family, chain.table, name))?.elements;
   for (const expression of rule.expressions) {
     if (typeof expression !== 'object' || expression === null) continue;
     const fields = expression as Fields; // as: an object, checked above

@@ -1,5 +1,5 @@
-// The nftables rules of a node as the doctor reads them: chains with their rules, and the sets that rules look into. Made of what
-// `nft -j list ruleset` says; the text of a rule is nft's own, found by its handle.
+// The nftables rules of a node as its commands read them: chains with their rules, and the sets and maps that rules look into. Made of
+// what `nft -j list ruleset` says; the text of a rule is nft's own, found by its handle.
 import type { NftCommand } from '../linux/nft.ts';
 
 export interface NftRule {
@@ -19,29 +19,34 @@ export interface NftChain {
   readonly hook: string | undefined;
   /** Of families netdev and, at ingress, inet. */
   readonly device: string | undefined;
+  readonly priority: number;
   readonly policy: string;
   readonly rules: readonly NftRule[];
 }
 
-export interface Ruleset {
-  readonly chains: readonly NftChain[];
-  /** "family table name" → its elements. */
-  readonly sets: ReadonlyMap<string, readonly unknown[]>;
+export interface NftSet {
+  readonly kind: 'set' | 'map';
+  readonly family: string;
+  readonly table: string;
+  readonly name: string;
+  readonly elements: readonly unknown[];
 }
 
-export interface RulesetText {
-  readonly objects: readonly NftCommand[];
-  readonly text: string;
+export interface Ruleset {
+  readonly chains: readonly NftChain[];
+  /** By setKey(). */
+  readonly sets: ReadonlyMap<string, NftSet>;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
 
 export const setKey = (family: string, table: string, name: string): string => `${family} ${table} ${name}`;
 
-export function readRuleset({ objects, text }: RulesetText): Ruleset {
+/** Of Nft.listAll() and, where the rules' own text is wanted, Nft.listText(). */
+export function readRuleset(objects: readonly NftCommand[], text: string = ''): Ruleset {
   const texts = ruleTexts(text);
   const chains = new Map<string, NftChain & { readonly rules: NftRule[] }>();
-  const sets = new Map<string, readonly unknown[]>();
+  const sets = new Map<string, NftSet>();
   for (const object of objects) {
     const [kind, value] = Object.entries(object)[0] ?? [];
     if (typeof value !== 'object' || value === null) continue;
@@ -58,11 +63,12 @@ export function readRuleset({ objects, text }: RulesetText): Ruleset {
         type: textOf(fields['type']),
         hook: textOf(fields['hook']),
         device: textOf(fields['dev']),
+        priority: typeof fields['prio'] === 'number' ? fields['prio'] : 0,
         policy: textOf(fields['policy']) ?? 'accept',
         rules: [],
       });
     } else if (kind === 'set' || kind === 'map') {
-      sets.set(key, listOf(fields['elem']));
+      sets.set(key, { kind, family, table, name, elements: listOf(fields['elem']) });
     } else if (kind === 'rule') {
       const handle = Number(fields['handle'] ?? 0);
       chains.get(setKey(family, table, textOf(fields['chain']) ?? ''))?.rules.push({

@@ -19,8 +19,10 @@ export interface Nft {
   apply(commands: readonly NftCommand[]): Promise<void>;
   /** The objects of a table as nft lists them; undefined when there is no such table. Throws OperationError: NFT_MISSING. */
   list(family: string, table: string): Promise<readonly NftCommand[] | undefined>;
-  /** All base chains of all tables without their rules, or all that there is. Throws OperationError: NFT_MISSING, NFT_REFUSED. */
-  listAll(what: 'chains' | 'ruleset'): Promise<readonly NftCommand[]>;
+  /** All tables, as objects. Throws OperationError: NFT_MISSING, NFT_REFUSED. */
+  listAll(): Promise<readonly NftCommand[]>;
+  /** All tables as nft writes them, rules with their handles. Throws as listAll(). */
+  listText(): Promise<string>;
 }
 
 function isExecutable(path: string): boolean {
@@ -108,6 +110,13 @@ function objectsOf(stdout: string): readonly NftCommand[] {
 /** Throws OperationError: NFT_MISSING. */
 export function openNft(searchPath: string): Nft {
   const path = findNft(searchPath);
+  const listRuleset = async (format: '-j' | '-a'): Promise<string> => {
+    const { status, stdout, stderr } = await run(path, [format, 'list', 'ruleset'], '');
+    if (status === 0) return stdout;
+    throw new OperationError(`Cannot list the nftables rules: nft said "${stderr.trim()}"`, {
+      code: 'NFT_REFUSED',
+    });
+  };
   return {
     async apply(commands) {
       const { status, stderr } = await run(path, ['-j', '-f', '-'], JSON.stringify({ nftables: commands }));
@@ -121,33 +130,12 @@ export function openNft(searchPath: string): Nft {
         },
       );
     },
-    async listAll(what) {
-      const { status, stdout, stderr } = await run(path, ['-j', 'list', what], '');
-      if (status === 0) return objectsOf(stdout);
-      throw new OperationError(`Cannot list the nftables ${what}: nft said "${stderr.trim()}"`, {
-        code: 'NFT_REFUSED',
-      });
-    },
+    listAll: async () => objectsOf(await listRuleset('-j')),
+    listText: () => listRuleset('-a'),
     async list(family, table) {
       const { status, stdout } = await run(path, ['-j', 'list', 'table', family, table], '');
       // nft has one status for all failures; what is not there is made, and making it tells what is wrong.
       return status === 0 ? objectsOf(stdout) : undefined;
     },
   };
-}
-
-/** All tables, as objects and as text with the rules' handles. Throws OperationError: NFT_MISSING, NFT_REFUSED. */
-export async function listRuleset(
-  searchPath: string,
-): Promise<{ readonly objects: readonly NftCommand[]; readonly text: string }> {
-  const path = findNft(searchPath);
-  const [json, words] = await Promise.all(
-    ['-j', '-a'].map((format) => run(path, [format, 'list', 'ruleset'], '')),
-  );
-  if (json?.status !== 0) {
-    throw new OperationError(`Cannot list the nftables rules: nft said "${json?.stderr.trim() ?? ''}"`, {
-      code: 'NFT_REFUSED',
-    });
-  }
-  return { objects: objectsOf(json.stdout), text: words?.stdout ?? '' };
 }

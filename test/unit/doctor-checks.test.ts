@@ -365,7 +365,21 @@ const CASES: readonly (readonly [check: string, fault: string, scene: Scene, say
     'a peer missing',
     {
       ...healthy,
-      ruleset: { ...ruleset(), sets: new Map([['inet weft peers', ['192.0.2.1', '192.0.2.2']]]) },
+      ruleset: {
+        ...ruleset(),
+        sets: new Map([
+          [
+            'inet weft peers',
+            {
+              kind: 'set',
+              family: 'inet',
+              table: 'weft',
+              name: 'peers',
+              elements: ['192.0.2.1', '192.0.2.2'],
+            },
+          ],
+        ]),
+      },
     },
     /192.0.2.3/,
   ],

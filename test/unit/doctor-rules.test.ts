@@ -42,7 +42,7 @@ const accept: Json = { accept: null };
 const counter: Json = { counter: { packets: 0, bytes: 0 } };
 
 const found = (objects: readonly Json[], packet: TestPacket = tunnel, text = ''): readonly string[] =>
-  obstacles(readRuleset({ objects, text }), packet, 'weft').map(
+  obstacles(readRuleset(objects, text), packet, 'weft').map(
     ({ fate, rule: by, isCertain }) => `${fate} by ${by?.handle ?? 'policy'}${isCertain ? '' : ' perhaps'}`,
   );
 

@@ -196,7 +196,7 @@ export function ruleset(foreign: readonly Readonly<Record<string, unknown>>[] = 
     const { element, ...others } = add as Readonly<Record<string, unknown>>; // as: an object, checked above
     return [element === undefined ? others : { set: Object.assign({}, element, { name: 'peers' }) }];
   });
-  return readRuleset({ objects: [...own, ...foreign], text });
+  return readRuleset([...own, ...foreign], text);
 }
 
 const owners = new Uint16Array(16_384);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { ruleWords } from '../../agent/cli/trace-tables.ts';
 import { trace } from '../../agent/wire/trace.ts';
 import type {
   ChainFacts,
@@ -13,6 +14,7 @@ import type {
 } from '../../agent/wire/trace-view.ts';
 import { parseIpv4 } from '../../proto/address-text.ts';
 import { formatIpv4, mac } from '../../proto/address.ts';
+import type { PolicyRule } from '../../proto/rtnetlink-rule.ts';
 
 const at = parseIpv4;
 const POD = '10.32.0.2';
@@ -314,3 +316,31 @@ test("a Service's address says where it is changed", () => {
     ),
   );
 });
+
+const RULE: PolicyRule = {
+  priority: 100,
+  source: undefined,
+  destination: undefined,
+  mark: undefined,
+  inputInterface: undefined,
+  outputInterface: undefined,
+  action: 1,
+  table: 7,
+  suppressedPrefixLength: -1,
+  isInverted: false,
+  isSelective: false,
+};
+for (const [given, words] of [
+  [{}, '100: table 7'],
+  [{ source: { base: at('10.32.0.0'), prefixLength: 12 } }, '100: from 10.32.0.0/12 table 7'],
+  [{ isInverted: true, mark: { value: 0xca6c, mask: 0xffff_ffff } }, '100: not fwmark 0xca6c table 7'],
+  [{ priority: 32_764, table: 254, suppressedPrefixLength: 0 }, '32764: table 254 suppress_prefixlength 0'],
+  [
+    { isSelective: true, inputInterface: 'eth1', action: 7 },
+    '100: iif eth1 (of some protocols or ports) action 7',
+  ],
+] as const) {
+  test(`a policy rule in words: ${words}`, () => {
+    assert.equal(ruleWords({ ...RULE, ...given }), words);
+  });
+}

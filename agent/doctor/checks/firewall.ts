@@ -255,7 +255,7 @@ export const ownFirewall: Check = {
       const more = missing.length > 3 ? ` and ${missing.length - 3} more` : '';
       found.push({ severity: 'error', what: `Missing: ${missing.slice(0, 3).join(', ')}${more}` });
     }
-    const peers = ruleset.sets.get(setKey('inet', FIREWALL_TABLE, 'peers'));
+    const peers = ruleset.sets.get(setKey('inet', FIREWALL_TABLE, 'peers'))?.elements;
     const allowed = new Set(peers);
     const wanted = [
       ...(traffic?.peers.map(({ address }) => address) ?? []),
