@@ -6,7 +6,7 @@ export const OUTPUT: Flag = {
   type: 'string',
   short: 'o',
   words: ['text', 'json', 'yaml'],
-  meaning: 'for programs: json or yaml, with the keys of the report',
+  meaning: 'for programs: json or yaml',
 };
 
 export interface Told {

@@ -1,5 +1,6 @@
 // What the doctor found, as text for one screen: the gravest first, each finding with its reason and remedy, at the end a line of figures.
 // Pure.
+import { counted, printable } from '../report/text.ts';
 import type { Finding } from './check.ts';
 
 export interface Diagnosis {
@@ -38,7 +39,6 @@ export function formatDiagnosis(diagnosis: Diagnosis, { verbose, columns }: Text
   const widest = Math.max(0, ...silent.map(({ id }) => id.length));
   const fixable = findings.filter((finding) => finding.fixable).length;
   const hint = fixable > 0 && repairs.length === 0 ? `; ${fixable} of them can be put right with --fix` : '';
-  const word = findings.length === 1 ? 'finding' : 'findings';
   return [
     ...lines,
     ...(verbose && silent.length > 0 ? ['Nothing was found by these checks, which look for:'] : []),
@@ -47,7 +47,7 @@ export function formatDiagnosis(diagnosis: Diagnosis, { verbose, columns }: Text
     ...repairs.map((words) => `fixed    ${words}`),
     ...unseen.flatMap((words) => wrapped(`unseen   ${words}`, width)),
     ...(repairs.length + unseen.length > 0 ? [''] : []),
-    `Node "${node}": ${checks.length} checks, ${findings.length} ${word} in ${seconds.toFixed(1)} s${hint}`,
+    `Node "${node}": ${checks.length} checks, ${counted(findings.length, 'finding')} in ${seconds.toFixed(1)} s${hint}`,
     '',
   ].join('\n');
 }
@@ -56,7 +56,7 @@ export function formatDiagnosis(diagnosis: Diagnosis, { verbose, columns }: Text
 function wrapped(text: string, width: number): readonly string[] {
   const lines: string[] = [];
   let line = '';
-  for (const word of text.split(/(?<=\S) /)) {
+  for (const word of printable(text).split(/(?<=\S) /)) {
     const next = line === '' ? word : `${line} ${word}`;
     if (next.length > width && line.trim() !== '') {
       lines.push(line);

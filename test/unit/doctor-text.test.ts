@@ -80,3 +80,9 @@ test('each repair does its one thing and says so', () => {
   );
   assert.deepEqual(done, ['weave {"up":true}', 'continue 7']);
 });
+
+test('what other nodes and programs say moves no cursor', () => {
+  const findings = diagnosis.findings.map((found) => Object.assign({}, found, { what: 'peer "\u001B[2J"' }));
+  const text = formatDiagnosis({ ...diagnosis, findings }, { verbose: false, columns: 80 });
+  assert.ok(text.startsWith('ERROR    peer "\uFFFD[2J" [bridge]\n'));
+});

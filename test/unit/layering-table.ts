@@ -89,6 +89,7 @@ export const AREAS: readonly Area[] = [
       'agent/settings.ts',
       'agent/preflight.ts',
       'agent/version.ts',
+      'agent/report/',
       'agent/linux/',
       'agent/kube/',
       'agent/telemetry/',

@@ -1,6 +1,7 @@
 // `weft doctor`: looks at the records, the kernel, the API and the wire of this node, and names what is wrong. agent/doctor/ has the checks.
 import type { Command, Invocation } from '../command.ts';
 import { wrongUse } from '../flags.ts';
+import { OUTPUT, formatTold } from '../told-forms.ts';
 import type { Finding } from '../../doctor/check.ts';
 import { examine } from '../../doctor/check.ts';
 import { CHECKS } from '../../doctor/checks.ts';
@@ -36,13 +37,7 @@ export const doctorCommand: Command = {
   summary: 'what is wrong with this node, why it matters, and how to put it right',
   help: HELP,
   flags: {
-    output: {
-      type: 'string',
-      short: 'o',
-      value: 'FORMAT',
-      words: ['text', 'json'],
-      meaning: 'text (default), or json',
-    },
+    output: OUTPUT,
     fix: { type: 'boolean', meaning: 'put right what is safe: what the agent itself would put right' },
     only: {
       type: 'string',
@@ -69,11 +64,9 @@ export const doctorCommand: Command = {
       repairs,
       unseen: scene.unseen,
     };
-    stdout.write(
-      flags['output'] === 'json'
-        ? `${JSON.stringify(diagnosis, undefined, 2)}\n`
-        : formatDiagnosis(diagnosis, { verbose: flags['verbose'] === true, columns: columnsOf(stdout) }),
-    );
+    const text = (): string =>
+      formatDiagnosis(diagnosis, { verbose: flags['verbose'] === true, columns: columnsOf(stdout) });
+    stdout.write(formatTold({ text, value: diagnosis }, flags));
     return findings.length === 0 ? 0 : FOUND;
   },
 };

@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { type Ipv4, formatIpv4 } from '../../../proto/address.ts';
 import type { ForwardingPeer } from '../../../proto/forwarding-table.ts';
 import { OperationError } from '../../operation-error.ts';
+import { table } from '../../report/text.ts';
 import { type StatsSnapshot, peerRow, readStats } from '../../telemetry/stats-reader.ts';
 import type { Command, Invocation } from '../command.ts';
 import { type NodeTables, readNodeTables, runDirectoryOf } from '../node-tables.ts';
@@ -211,14 +212,7 @@ function summary(hops: readonly Hop[], { target, peer, tables, probed }: Finding
   ]);
   if (peer !== undefined)
     lines.splice(1, 0, ['data plane', `${formatIpv4(peer.address)}:${peer.port}`, probeWords(probed)]);
-  const widths = [0, 1].map((column) => Math.max(...lines.map((cells) => cells[column]?.length ?? 0)));
-  const table = lines
-    .map(
-      ([name = '', address = '', words = '']) =>
-        `${name.padEnd(widths[0] ?? 0)}  ${address.padEnd(widths[1] ?? 0)}  ${words}\n`,
-    )
-    .join('');
-  return `--- ${formatEnd(target)} ---\n${table}${verdict(hops, { target, peer, tables, probed })}\n`;
+  return `--- ${formatEnd(target)} ---\n${table(lines)}${verdict(hops, { target, peer, tables, probed })}\n`;
 }
 
 function probeWords(probed: ProbeOutcome | undefined): string {

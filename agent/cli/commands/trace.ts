@@ -1,15 +1,17 @@
 // `weft trace`: what this node would do with a packet, layer by layer.
-import { formatIpv4, ipv4 } from '../../../proto/address.ts';
+import { formatIpv4 } from '../../../proto/address.ts';
 import { IPV4_HEADER_BYTES } from '../../../proto/ipv4-packet.ts';
 import { sendSocketOf } from '../../dataplane/flow-hash.ts';
 import { SEND_SOCKETS } from '../../dataplane/send-batch.ts';
+import { table } from '../../report/text.ts';
 import { trace, type Trace } from '../../wire/trace.ts';
 import type { TracedPacket } from '../../wire/trace-view.ts';
 import type { Command, Invocation } from '../command.ts';
 import { readNodeTables, type NodeTables } from '../node-tables.ts';
 import { type PacketEnd, findEnd, formatEnd, gatewaysOf } from '../packet-ends.ts';
-import { numberFlag, protocolFlag, textFlag } from '../packet-flags.ts';
+import { numberFlag, protocolFlag } from '../packet-flags.ts';
 import { wrongUse } from '../flags.ts';
+import { OUTPUT, formatTold } from '../told-forms.ts';
 import { openTraceTables } from '../trace-tables.ts';
 
 const TCP = 6;
@@ -23,7 +25,7 @@ const flags = {
     value: 'PORT',
     meaning: 'with it the flow of a packet is known, and the socket that it leaves by',
   },
-  output: { type: 'string', short: 'o', value: 'json', words: ['json'], meaning: 'as JSON' },
+  output: OUTPUT,
 } as const;
 
 export const traceCommand: Command = {
@@ -45,9 +47,6 @@ Exit code: 0 it is delivered, sent or leaves; 1 it is dropped.
     if (from === undefined || to === undefined || positionals.length > 2) {
       throw wrongUse('From where to where? weft trace SRC DST');
     }
-    const output = textFlag(given, 'output');
-    if (output !== undefined && output !== 'json')
-      throw wrongUse(`--output "${output}" is not known: write json`);
     const tables = await readNodeTables(env);
     const source = sender(tables, findEnd(tables, from));
     const destination = findEnd(tables, to);
@@ -55,9 +54,8 @@ Exit code: 0 it is delivered, sent or leaves; 1 it is dropped.
     const view = await openTraceTables({ tables, packet, flow: flowWords(packet, given), env });
     try {
       const result = trace(view);
-      stdout.write(
-        output === 'json' ? asJson(result, packet) : asText(result, { packet, source, destination }),
-      );
+      const text = (): string => asText(result, { packet, source, destination });
+      stdout.write(formatTold({ text, value: asValue(result, packet) }, given));
       return result.verdict.kind === 'dropped' ? 1 : 0;
     } finally {
       view.close();
@@ -114,14 +112,14 @@ function asText(
     destination,
   }: { readonly packet: TracedPacket; readonly source: PacketEnd; readonly destination: PacketEnd },
 ): string {
-  const width = Math.max(...steps.map(({ layer }) => layer.length));
-  const lines = steps.map(
-    ({ layer, outcome, text }) => `${MARKS[outcome]} ${layer.padEnd(width)}  ${text}\n`,
-  );
+  const lines = table(steps.map(({ layer, outcome, text }) => [`${MARKS[outcome]} ${layer}`, text]));
   const protocol = packet.protocol === undefined ? '' : `, protocol ${packet.protocol}`;
   const port = packet.port === undefined ? '' : ` port ${packet.port}`;
-  return `${formatEnd(source)} > ${formatEnd(destination)}${protocol}${port}\n${lines.join('')}=> ${verdict.text}\n`;
+  return `${formatEnd(source)} > ${formatEnd(destination)}${protocol}${port}\n${lines}=> ${verdict.text}\n`;
 }
 
-const asJson = ({ steps, verdict }: Trace, packet: TracedPacket): string =>
-  `${JSON.stringify({ packet: { ...packet, source: formatIpv4(ipv4(packet.source)), destination: formatIpv4(ipv4(packet.destination)) }, steps, verdict }, null, 2)}\n`;
+const asValue = ({ steps, verdict }: Trace, packet: TracedPacket): object => ({
+  packet: { ...packet, source: formatIpv4(packet.source), destination: formatIpv4(packet.destination) },
+  steps,
+  verdict,
+});
