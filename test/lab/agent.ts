@@ -123,7 +123,8 @@ export function createAgent(node: NodeNamespace, kubeconfig: string): Agent {
     kill: async () => {
       await keeper?.kill();
     },
-    ready: (boundMs = 20_000) =>
+    // Long enough for a machine of two processors that does ten other things.
+    ready: (boundMs = 60_000) =>
       until(
         async () => {
           if (keeper?.running() === false) throw new Error(`The agent of "${node.name}" has ended`);
