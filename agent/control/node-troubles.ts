@@ -1,7 +1,7 @@
 // What is wrong with this node, gathered from those who know, in the form of sentences that stay the same while it lasts: for Events, of which
 // each agent tells those of its own node only. Pure.
 import type { Connection } from '../telemetry/stats-reader.ts';
-import type { OwnBlockState } from './blocks/block-claims.ts';
+import type { OwnBlockState } from './blocks/own-blocks.ts';
 import type { ClusterView } from './cluster/cluster-view.ts';
 import { problemWords } from './cluster/problem-log.ts';
 import type { Trouble } from './trouble.ts';

@@ -25,6 +25,7 @@ import {
   OwnBlocks,
   UNKNOWN_ORDER,
   blockObject,
+  type OwnBlockState,
 } from './own-blocks.ts';
 
 export interface BlockClaimsOptions extends ClaimChoiceOptions, Omit<BlockDemandOptions, 'held' | 'left'> {
@@ -61,12 +62,6 @@ export interface BlockClaims {
   pendingClaims(): number;
   /** Why pods cannot be attached for want of a block, where a person has to do something. */
   trouble(): Trouble | undefined;
-}
-
-export interface OwnBlockState {
-  readonly cidr: Cidr;
-  readonly state: OwnBlock['state'];
-  readonly used: number;
 }
 
 /** A block that was asked for and is not in the view after so long is asked for again. */

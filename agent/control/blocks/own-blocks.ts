@@ -32,6 +32,13 @@ export interface NodeIdentity {
   readonly stateId: string;
 }
 
+/** A block of this node's as control tells of it. */
+export interface OwnBlockState {
+  readonly cidr: Cidr;
+  readonly state: OwnBlock['state'];
+  readonly used: number;
+}
+
 export interface OwnBlock {
   readonly name: string;
   readonly cidr: Cidr;
