@@ -12,7 +12,6 @@ const AGENT = fileURLToPath(new URL('../../agent', import.meta.url));
 
 /** Files whose message is made elsewhere, and who sees to its remedy. */
 const PASSED_ON: Readonly<Record<string, string>> = {
-  'control/status/self-check.ts': 'the fix of the finding, which every check of the doctor has',
   'control/status/recent-events.ts': 'it hands on what others tell',
   'control/cni/configuration-keeper.ts': 'the errors of cni-configuration.ts, and overruled() below',
   'control/cluster/rival-machine.ts': 'trouble() below',

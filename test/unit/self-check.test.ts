@@ -48,7 +48,7 @@ test('a fault is told once, with what to do, and once more when it is gone', asy
   const { next, check } = createRig();
   assert.deepEqual(await next([]), []);
   assert.deepEqual(await next([fault('routes', 'a route is missing')]), [
-    'error fault_found: a route is missing; mend it',
+    'error fault_found: a route is missing. What to do: mend it',
   ]);
   assert.deepEqual(await next([fault('routes', 'another route is missing')]), []);
   assert.equal(check.faults()[0]?.what, 'another route is missing');
@@ -59,12 +59,12 @@ test('a fault is told once, with what to do, and once more when it is gone', asy
 test('many findings of one check are one line, the gravest first; a warning that becomes an error is told again', async () => {
   const { next } = createRig();
   const warning = fault('peers', 'a peer is slow', 'warning');
-  assert.deepEqual(await next([warning]), ['warn fault_found: a peer is slow; mend it']);
+  assert.deepEqual(await next([warning]), ['warn fault_found: a peer is slow. What to do: mend it']);
   assert.deepEqual(
     await next([warning, fault('peers', 'a peer is away'), fault('clock', 'it is wrong', 'warning')]),
     [
-      'error fault_found: a peer is away; mend it (and 1 more: weft doctor --only peers)',
-      'warn fault_found: it is wrong; mend it',
+      'error fault_found: a peer is away. What to do: mend it (and 1 more: weft doctor --only peers)',
+      'warn fault_found: it is wrong. What to do: mend it',
     ],
   );
 });

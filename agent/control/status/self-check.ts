@@ -69,7 +69,7 @@ function tell(before: readonly NodeFault[], now: readonly NodeFault[], log: Self
   for (const [check, [gravest, ...others]] of is) {
     if (gravest === undefined || was.get(check)?.[0]?.severity === gravest.severity) continue;
     const more = others.length === 0 ? '' : ` (and ${others.length} more: weft doctor --only ${check})`;
-    const message = `${gravest.what}; ${gravest.fix}${more}`;
+    const message = `${gravest.what}. What to do: ${gravest.fix}${more}`;
     const fields = { check };
     if (gravest.severity === 'error') log.error('fault_found', message, fields);
     else log.warn('fault_found', message, fields);
