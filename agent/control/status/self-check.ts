@@ -44,7 +44,7 @@ export function startSelfCheck(options: SelfCheckOptions): SelfCheck {
       if (!failed && !closed) {
         log.warn(
           'self_check_failed',
-          'The node could not be looked over: run "weft doctor" in the agent\'s container, it tells why',
+          'The node could not be looked over: look why with "weft doctor" in the agent\'s container',
           errorFields(error),
         );
       }
