@@ -1,5 +1,6 @@
 // Reads the tables of this node that a trace asks (agent/wire/trace-view.ts): interfaces, routes and rules by rtnetlink, the anti-spoof set by
 // nf_tables, all chains by the nft program, the forwarding table, counters and report. Everything is read now; nothing is changed.
+import { parseIpv4 } from '../../proto/address-text.ts';
 import { blockCidr, blockOf, cidrContains, formatCidr, formatIpv4, type Ipv4 } from '../../proto/address.ts';
 import { PROCESS_GAUGES } from '../../proto/dataplane-stats.ts';
 import { PORT_FORWARDING } from '../../proto/rtnetlink-bridge.ts';
@@ -26,6 +27,7 @@ import type {
   TracedPacket,
   TraceView,
 } from '../wire/trace-view.ts';
+import { chainVerdict } from './chain-verdicts.ts';
 import { type NodeTables, runDirectoryOf } from './node-tables.ts';
 import { ownerOf } from './packet-ends.ts';
 
@@ -44,7 +46,8 @@ export async function openTraceTables(options: {
 }): Promise<TraceTables> {
   const { tables, packet, env } = options;
   const { table, report } = tables;
-  const ruleset = readRuleset(await openNft(env['PATH'] ?? '').listAll());
+  const nft = openNft(env['PATH'] ?? '');
+  const ruleset = readRuleset(...(await Promise.all([nft.listAll(), nft.listText()])));
   const netlink = openNetlink(NETLINK_ROUTE);
   const links = listLinks(netlink);
   const stats = readStats({
@@ -59,6 +62,7 @@ export async function openTraceTables(options: {
     tun: TUN,
     gateway: table.gateway,
     port: report?.node.port ?? Number(settingOf(env, 'WEFT_PORT')),
+    underlay: report === undefined ? undefined : parseIpv4(report.node.address),
     generation: table.generation,
     dataplaneGeneration: stats?.process(PROCESS_GAUGES[0]) ?? 0,
     masquerades: chains.some(({ isOurs, name, rules }) => isOurs && name === 'postrouting' && rules > 0),
@@ -85,6 +89,7 @@ export async function openTraceTables(options: {
         ...(index === undefined ? {} : { inputIndex: index }),
       });
     },
+    judge: (chain, crossing) => chainVerdict(ruleset, chain, crossing),
     natPlaces: (address) => natPlaces(ruleset, address),
     pathMtu: (slot) => stats?.gauge(peerRow(slot), 'path_mtu') ?? 0,
     connection: (peer) => connectionOf(tables, peer),
@@ -177,8 +182,11 @@ const chainsOf = ({ chains }: Ruleset): readonly ChainFacts[] =>
   );
 
 const MOST_PLACES = 6;
+/** Not one that only drops or accepts. */
+const isTurn = (expressions: readonly unknown[]): boolean =>
+  /"(jump|goto|dnat|redirect)":|"type":"target"/.test(JSON.stringify(expressions));
 
-/** Chains, maps and sets of other tables that name the address: where a Service's address is changed. */
+/** Chains with rules that go elsewhere, and maps, of other tables that name the address: where a Service's address is changed. */
 function natPlaces({ chains, sets }: Ruleset, address: Ipv4): readonly string[] {
   const quoted = `"${formatIpv4(address)}"`;
   const names = (listed: readonly unknown[]): boolean => JSON.stringify(listed).includes(quoted);
@@ -186,11 +194,11 @@ function natPlaces({ chains, sets }: Ruleset, address: Ipv4): readonly string[] 
     [...all].filter(({ table }) => table !== FIREWALL_TABLE);
   const places = [
     ...foreign(chains)
-      .filter(({ rules }) => rules.some(({ expressions }) => names(expressions)))
+      .filter(({ rules }) => rules.some(({ expressions }) => names(expressions) && isTurn(expressions)))
       .map(({ family, table, name }) => `a rule in ${family} ${table} ${name}`),
     ...foreign(sets.values())
-      .filter(({ elements }) => names(elements))
-      .map(({ kind, family, table, name }) => `${kind} ${family} ${table} ${name}`),
+      .filter(({ kind, elements }) => kind === 'map' && names(elements))
+      .map(({ family, table, name }) => `map ${family} ${table} ${name}`),
   ];
   return places.slice(0, MOST_PLACES);
 }

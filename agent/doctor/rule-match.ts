@@ -11,11 +11,12 @@ export interface TestPacket {
   readonly deviceHook?: { readonly hook: 'ingress' | 'egress'; readonly device: string };
   readonly input: string | undefined;
   readonly output: string | undefined;
-  readonly source: Ipv4;
+  /** Undefined: not known, here and below. */
+  readonly source: Ipv4 | undefined;
   readonly destination: Ipv4;
-  readonly protocol: 'udp' | 'tcp';
-  readonly sourcePort: number;
-  readonly destinationPort: number;
+  readonly protocol: 'udp' | 'tcp' | 'icmp' | undefined;
+  readonly sourcePort: number | undefined;
+  readonly destinationPort: number | undefined;
   readonly state: 'untracked' | 'new';
   readonly isToThisNode: boolean;
 }
@@ -77,6 +78,7 @@ function valueOf(left: unknown, packet: TestPacket): Value | typeof NO_FIELD | u
   if (isFields(payload)) return payloadOf(String(payload['protocol']), String(payload['field']), packet);
   if (isFields(ct)) {
     if (ct['key'] === 'state') return packet.state;
+    if (ct['key'] === 'status') return ''; // of a first packet, whose addresses nobody has changed
     return ct['key'] === 'mark' ? 0 : undefined;
   }
   if (isFields(fib) && fib['result'] === 'type' && JSON.stringify(fib['flags']) === '["daddr"]') {
@@ -99,7 +101,7 @@ function metaOf(key: string, { input, output, protocol, hook }: TestPacket): Val
     case 'oif':
       return output ?? '';
     case 'l4proto':
-      return PROTOCOLS[protocol];
+      return protocol && PROTOCOLS[protocol];
     case 'nfproto':
       return 'ipv4';
     case 'protocol':
@@ -117,9 +119,10 @@ function payloadOf(protocol: string, field: string, packet: TestPacket): Value |
   if (protocol === 'ip') {
     if (field === 'saddr') return packet.source;
     if (field === 'daddr') return packet.destination;
-    return field === 'protocol' ? PROTOCOLS[packet.protocol] : undefined;
+    return field === 'protocol' ? packet.protocol && PROTOCOLS[packet.protocol] : undefined;
   }
-  if (protocol !== 'th' && protocol !== packet.protocol) return NO_FIELD;
+  if (packet.protocol === undefined) return undefined;
+  if (protocol === 'th' ? packet.protocol === 'icmp' : protocol !== packet.protocol) return NO_FIELD;
   if (field === 'sport') return packet.sourcePort;
   return field === 'dport' ? packet.destinationPort : undefined;
 }
@@ -152,6 +155,41 @@ function includes(
   }
   const value = numberOf(right);
   return value === undefined ? undefined : value === actual;
+}
+
+/** Which entry of a verdict map is the packet's: its verdict, 'none' of them, or not known (undefined). */
+export function chosenEntry({ key, data }: Fields, context: MatchContext): Fields | 'none' | undefined {
+  const entries = entriesOf(data, context);
+  const concatenated = isFields(key) ? key['concat'] : undefined;
+  const parts = Array.isArray(concatenated) ? concatenated : [key];
+  const actual = parts.map((part) => valueOf(part, context.packet));
+  if (entries === undefined) return undefined;
+  let isOpen = false;
+  for (const entry of entries) {
+    if (!Array.isArray(entry) || !isFields(entry[1])) return undefined;
+    const wanted = partsOf(entry[0]);
+    const truths = actual.map((value, at): Truth => {
+      if (value === undefined || value === NO_FIELD) return value === NO_FIELD ? false : undefined;
+      return includes(value, { right: wanted[at], context });
+    });
+    if (truths.includes(false)) continue;
+    if (!truths.includes(undefined)) return isOpen ? undefined : entry[1];
+    isOpen = true;
+  }
+  return isOpen ? undefined : 'none';
+}
+
+function entriesOf(data: unknown, { elementsOf }: MatchContext): readonly unknown[] | undefined {
+  if (typeof data === 'string') return data.startsWith('@') ? elementsOf(data.slice(1)) : undefined;
+  const set = isFields(data) ? data['set'] : undefined;
+  return Array.isArray(set) ? set : undefined;
+}
+
+/** An element may have a comment, and is then wrapped. */
+function partsOf(key: unknown): readonly unknown[] {
+  if (!isFields(key)) return [key];
+  if (isFields(key['elem'])) return partsOf(key['elem']['val']);
+  return Array.isArray(key['concat']) ? key['concat'] : [key];
 }
 
 function any(truths: readonly Truth[]): Truth {

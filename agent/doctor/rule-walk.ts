@@ -1,7 +1,7 @@
 // What the nftables chains of a node would do with a packet, as far as it can be told from their listing: a walk through the rules, as the
 // kernel does it, with three answers to each condition. Pure. A drop is `certain` when every rule on the way was understood.
 import { type NftChain, type NftRule, type Ruleset, setKey } from './ruleset.ts';
-import { matches, type TestPacket, type Truth } from './rule-match.ts';
+import { chosenEntry, matches, type TestPacket, type Truth } from './rule-match.ts';
 
 export type Fate = 'dropped' | 'rejected' | 'source_rewritten' | 'redirected';
 
@@ -19,8 +19,10 @@ type End = 'accept' | 'return' | Fate;
 interface Outcome {
   readonly end: End | 'through';
   readonly rule: NftRule | undefined;
-  /** False: some rule before may have ended it otherwise. */
+  /** False: some rule before may have let it through. */
   readonly isCertain: boolean;
+  /** The first rule before that may have dropped it: its condition cannot be told. */
+  readonly doubt: NftRule | undefined;
 }
 
 const DEEPEST = 16;
@@ -56,6 +58,10 @@ export function obstacles(ruleset: Ruleset, packet: TestPacket, own: string): re
   });
 }
 
+/** What a chain that the kernel calls does with the packet; its policy is not applied. */
+export const chainOutcome = (ruleset: Ruleset, chain: NftChain, packet: TestPacket): Outcome =>
+  walk(chain, { ruleset, packet, depth: 0 });
+
 interface Walk {
   readonly ruleset: Ruleset;
   readonly packet: TestPacket;
@@ -64,14 +70,16 @@ interface Walk {
 
 function walk(chain: NftChain, { ruleset, packet, depth }: Walk): Outcome {
   let isCertain = depth < DEEPEST;
-  if (!isCertain) return { end: 'through', rule: undefined, isCertain };
+  let doubt: NftRule | undefined;
+  if (!isCertain) return { end: 'through', rule: undefined, isCertain, doubt };
   for (const rule of chain.rules) {
     const { applies, end, target } = judge(rule, { chain, ruleset, packet });
     if (applies === false) continue;
     if (end !== undefined) {
-      if (applies === true) return { end, rule, isCertain };
+      if (applies === true) return { end, rule, isCertain, doubt };
       // It may have ended here otherwise; what drops perhaps is somebody's choice that cannot be read.
       if (end === 'accept' || end === 'return') isCertain = false;
+      else doubt ??= rule;
       continue;
     }
     if (target === undefined) continue;
@@ -80,16 +88,19 @@ function walk(chain: NftChain, { ruleset, packet, depth }: Walk): Outcome {
     );
     if (next === undefined) continue;
     const inside = walk(next, { ruleset, packet, depth: depth + 1 });
+    const before = doubt;
+    doubt ??= inside.doubt;
     const isFinal = inside.end !== 'through' && inside.end !== 'return';
     if (applies === true) {
-      if (isFinal) return { ...inside, isCertain: isCertain && inside.isCertain };
+      if (isFinal) return { ...inside, isCertain: isCertain && inside.isCertain, doubt };
       isCertain &&= inside.isCertain;
-      if (target.isGoto) return { end: 'through', rule: undefined, isCertain };
+      if (target.isGoto) return { end: 'through', rule: undefined, isCertain, doubt };
     } else if (inside.end === 'accept' || !inside.isCertain || target.isGoto) {
       isCertain = false;
     }
+    if (applies !== true && isFinal && inside.end !== 'accept') doubt = before ?? inside.rule;
   }
-  return { end: 'through', rule: undefined, isCertain };
+  return { end: 'through', rule: undefined, isCertain, doubt };
 }
 
 interface Judgement {
@@ -111,13 +122,15 @@ function judge(
     const [kind = '', value] = Object.entries(fields)[0] ?? [];
     const verdict = verdictOf(kind, value);
     if (verdict !== undefined) return { applies, ...verdict };
-    const truth = truthOf(kind, () => matches(fields, { packet, elementsOf, text: rule.text }), value);
+    const context = { packet, elementsOf, text: rule.text };
     if (kind === 'vmap') {
-      const chosen = chooseVerdict(value as Fields, packet); // as: a vmap's value is an object
+      const chosen = chosenEntry(value as Fields, context); // as: a vmap's value is an object
       if (chosen === 'none') continue;
       if (chosen === undefined) return { applies: undefined, end: 'accept' };
-      return { applies, ...chosen };
+      const [name = '', target] = Object.entries(chosen)[0] ?? [];
+      return { applies, ...verdictOf(name, target) };
     }
+    const truth = truthOf(kind, () => matches(fields, context), value);
     if (truth === false) return { applies: false };
     if (truth === undefined) applies = undefined;
   }
@@ -167,22 +180,4 @@ function verdictOf(kind: string, value: unknown): Omit<Judgement, 'applies'> | u
     default:
       return undefined;
   }
-}
-
-/** By the connection's state, the only key that is understood: none of the map's, or not known (undefined). */
-function chooseVerdict(
-  { key, data }: Fields,
-  { state }: TestPacket,
-): Omit<Judgement, 'applies'> | 'none' | undefined {
-  if (JSON.stringify(key) !== '{"ct":{"key":"state"}}' || typeof data !== 'object' || data === null) {
-    return undefined;
-  }
-  const { set } = data as { set?: unknown }; // as: an object, checked above
-  if (!Array.isArray(set)) return undefined;
-  for (const entry of set) {
-    if (!Array.isArray(entry) || entry[0] !== state) continue;
-    const [kind = '', value] = Object.entries(entry[1] as Fields)[0] ?? []; // as: a verdict is an object
-    return verdictOf(kind, value);
-  }
-  return 'none';
 }

@@ -1,7 +1,7 @@
 // What the steps of a trace are made of (trace.ts): noting them, ending with a drop, and the parts that several ways of a packet share: nftables'
 // base chains, rules that change addresses, the connection to a peer.
 import type { RefusalReason } from '../../proto/drop-reason.ts';
-import type { ChainFacts, NodePeer, TraceView } from './trace-view.ts';
+import type { ChainFacts, ChainVerdict, Crossing, NodePeer, TraceView } from './trace-view.ts';
 
 export interface TraceStep {
   readonly layer: string;
@@ -28,16 +28,13 @@ export function connection(view: TraceView, steps: TraceStep[], peer: NodePeer):
   else note(steps, 'connection', words.text);
 }
 
-export function services(view: TraceView, steps: TraceStep[]): void {
+/** Whether the destination is one that rules change, as a Service's: where it leads is not told here. */
+export function isRedirected(view: TraceView, steps: TraceStep[]): boolean {
   const { destination } = view.packet;
-  if (view.isInRange(destination)) return;
-  for (const place of view.natPlaces(destination)) {
-    note(
-      steps,
-      'nat',
-      `${place}: the destination may be changed there, as for a Service; trace an endpoint instead (kubectl get endpointslices -A)`,
-    );
-  }
+  const places = view.isInRange(destination) ? [] : view.natPlaces(destination);
+  for (const place of places)
+    note(steps, 'nat', `${place}: the destination is changed there, as a Service's`);
+  return places.length > 0;
 }
 
 const UDP = 17;
@@ -47,21 +44,54 @@ interface Chains {
   readonly families: readonly string[];
   readonly hooks: readonly string[];
   readonly layer?: string;
+  /** The packet at a hook. */
+  readonly at: (hook: string) => Crossing;
 }
 
-/** Base chains in the kernel's order. Ours are about the tunnel's port; what others decide is theirs. Throws Dropped. */
+/** The traced packet, which comes in by `input` (undefined: a process of this node sends it), on the way that its route takes. */
+export function inner(view: TraceView, input: string | undefined): Chains['at'] {
+  const { source, destination, protocol, port } = view.packet;
+  const route = view.route({ destination, source, input });
+  const output = 'code' in route ? undefined : route.interface;
+  const isToThisNode = !('code' in route) && route.isLocal;
+  const isBefore = (hook: string): boolean => hook === 'prerouting' || hook === 'input';
+  return (hook) => ({
+    ...{ hook, input, source, destination, protocol, port, isToThisNode, isTunnel: false },
+    output: isBefore(hook) ? undefined : output,
+  });
+}
+
+/** A datagram of the tunnel between this node and a peer, by the underlay. */
+export function outer(view: TraceView, peer: NodePeer, direction: 'in' | 'out'): Chains['at'] {
+  const route = view.route({ destination: peer.address, source: undefined, input: undefined });
+  const device = 'code' in route ? undefined : route.interface;
+  const tunnel = { protocol: UDP, isTunnel: true, isToThisNode: direction === 'in' };
+  return (hook) =>
+    direction === 'in'
+      ? {
+          ...{ ...tunnel, hook, input: device, output: undefined, port: view.port },
+          ...{ source: peer.address, destination: view.underlay ?? peer.address },
+        }
+      : {
+          ...{ ...tunnel, hook, input: undefined, output: device, port: peer.port },
+          ...{ source: view.underlay, destination: peer.address },
+        };
+}
+
+/** Base chains in the kernel's order. Ours are about the tunnel's port; others' are walked, rule by rule. Throws Dropped. */
 export function chains(
   view: TraceView,
   steps: TraceStep[],
-  { families, hooks, layer = 'nftables' }: Chains,
+  { families, hooks, layer = INNER, at }: Chains,
 ): void {
   for (const hook of hooks) {
     const met = view.chains
       .filter((chain) => chain.hook === hook && families.includes(chain.family))
+      .filter(({ type }) => type !== 'nat' || !at(hook).isTunnel) // nor is it asked by the kernel
       .toSorted((a, b) => a.priority - b.priority);
     for (const chain of met) {
       if (chain.isOurs) ours(view, steps, { chain, layer });
-      else foreign(steps, { chain, layer });
+      else foreign(steps, { chain, layer, verdict: view.judge(chain, at(hook)) });
     }
   }
 }
@@ -92,25 +122,37 @@ function ours(view: TraceView, steps: TraceStep[], { chain, layer }: Met): void 
   } else pass(steps, layer, `inet weft ${name} (${chain.hook}) lets it pass`);
 }
 
-function foreign(steps: TraceStep[], { chain, layer }: Met): void {
-  const { family, table, name, type, hook, rules, policy } = chain;
-  const where = `${family} ${table} ${name} (${hook}, ${type}, ${rules} rule${rules === 1 ? '' : 's'})`;
-  if (rules === 0 && policy === 'drop') {
-    throw drop(steps, { layer, text: `${where} is not ours, and its policy is drop` });
-  }
-  if (rules === 0) return;
-  const risk = policy === 'drop' ? ': its policy is drop, so what it does not accept ends there' : '';
-  note(steps, layer, `${where} is not ours${risk}`);
-}
-
-export const tunnelGuards = (view: TraceView): string => {
-  const foreign = view.chains.filter(
-    ({ hook, isOurs, family, rules }) =>
-      !isOurs && rules > 0 && family !== 'bridge' && (hook === 'input' || hook === 'prerouting'),
-  );
-  const others = foreign.map(({ family, table, name }) => `${family} ${table} ${name}`);
-  return ['inet weft raw_prerouting (unknown_sender)', ...others].join(', ');
+const DOES: Readonly<Record<Exclude<ChainVerdict['fate'], 'passes'>, string>> = {
+  dropped: 'drops it',
+  rejected: 'rejects it',
+  source_rewritten: 'changes its source (another node refuses it then, inner_source_not_owned)',
+  redirected: 'changes its destination (trace that instead)',
 };
+
+function foreign(
+  steps: TraceStep[],
+  { chain, layer, verdict }: Met & { readonly verdict: ChainVerdict },
+): void {
+  const { fate, isCertain, rule } = verdict;
+  const where = `${chain.family} ${chain.table} ${chain.name} (${chain.hook})`;
+  if (fate === 'passes') {
+    if (isCertain) {
+      if (chain.rules > 0) pass(steps, layer, `${where} lets it pass`);
+    } else {
+      const which =
+        rule === undefined
+          ? 'probably lets it pass: not every condition can be told from here'
+          : `lets it pass, unless rule ${rule.handle} is met, whose condition cannot be told from here: ${rule.text}`;
+      note(steps, layer, `${where} ${which}`);
+    }
+    return;
+  }
+  const who = rule === undefined ? `the policy ${chain.policy}` : `rule ${rule.handle}`;
+  const rest = rule === undefined ? '' : `: ${rule.text}`;
+  const text = `${where}: ${who} ${isCertain ? '' : 'perhaps '}${DOES[fate]}${rest}`;
+  if (isCertain && (fate === 'dropped' || fate === 'rejected')) throw drop(steps, { layer, text });
+  note(steps, layer, text);
+}
 
 export function pass(steps: TraceStep[], layer: string, text: string): void {
   steps.push({ layer, outcome: 'ok', text });

@@ -49,6 +49,29 @@ export interface ChainFacts {
   readonly isOurs: boolean;
 }
 
+/** A packet as a chain meets it. */
+export interface Crossing {
+  readonly hook: string;
+  readonly input: string | undefined;
+  readonly output: string | undefined;
+  readonly source: Ipv4 | undefined;
+  readonly destination: Ipv4;
+  readonly protocol: number | undefined;
+  /** Destination's. */
+  readonly port: number | undefined;
+  /** A datagram of the tunnel, whose connection is not tracked. */
+  readonly isTunnel: boolean;
+  readonly isToThisNode: boolean;
+}
+
+export interface ChainVerdict {
+  readonly fate: 'passes' | 'dropped' | 'rejected' | 'source_rewritten' | 'redirected';
+  /** False: a condition on the way cannot be told from the listing. */
+  readonly isCertain: boolean;
+  /** That decides, or may drop it; undefined: none, or the chain's policy. */
+  readonly rule: { readonly handle: number; readonly text: string } | undefined;
+}
+
 export interface TraceView {
   readonly packet: TracedPacket;
   readonly bridge: string;
@@ -57,6 +80,8 @@ export interface TraceView {
   readonly gateway: Ipv4;
   /** Of the tunnel. */
   readonly port: number;
+  /** This node's underlay address, where it is known. */
+  readonly underlay: Ipv4 | undefined;
   readonly generation: number;
   readonly dataplaneGeneration: number;
   readonly masquerades: boolean;
@@ -81,6 +106,8 @@ export interface TraceView {
     /** Name of the interface that it comes in by. */
     readonly input: string | undefined;
   }): RouteFacts | { readonly code: string };
+  /** What a chain that is not ours does with it. */
+  judge(chain: ChainFacts, crossing: Crossing): ChainVerdict;
   /** Where rules that change addresses name this one. */
   natPlaces(address: Ipv4): readonly string[];
   /** 0 = not known. */

@@ -9,15 +9,16 @@ import {
   chains,
   connection,
   drop,
+  inner,
+  isRedirected,
   note,
+  outer,
   pass,
-  services,
-  tunnelGuards,
 } from './trace-steps.ts';
 import type { NodePeer, Owner, PodPortFacts, RouteFacts, TraceView } from './trace-view.ts';
 
 export interface TraceVerdict {
-  readonly kind: 'delivered' | 'sent' | 'leaves' | 'dropped';
+  readonly kind: 'delivered' | 'sent' | 'leaves' | 'redirected' | 'dropped';
   readonly text: string;
   /** As the counters name it; a drop by the kernel's own stack has none. */
   readonly reason?: RefusalReason;
@@ -82,26 +83,37 @@ function fromPod(view: TraceView, steps: TraceStep[]): TraceVerdict {
     'anti-spoof',
     `${port.interface} may send as ${formatMac(own.mac)} ${formatIpv4(source)} (set "bridge weft pods")`,
   );
-  chains(view, steps, { families: ['bridge'], hooks: ['prerouting', 'input'] });
-  services(view, steps);
-  chains(view, steps, { families: ['ip', 'inet'], hooks: ['prerouting', 'forward', 'postrouting'] });
+  const way = inner(view, view.bridge);
+  chains(view, steps, { families: ['bridge'], hooks: ['prerouting', 'input'], at: way });
+  if (isRedirected(view, steps)) return redirected(view);
+  chains(view, steps, { families: ['ip', 'inet'], hooks: ['prerouting', 'forward', 'postrouting'], at: way });
   return routed(view, steps, view.bridge);
 }
 
 function fromThisNode(view: TraceView, steps: TraceStep[]): TraceVerdict {
   pass(steps, 'node', 'sent by a process of this node');
-  services(view, steps);
-  chains(view, steps, { families: ['ip', 'inet'], hooks: ['output', 'postrouting'] });
+  if (isRedirected(view, steps)) return redirected(view);
+  const way = inner(view, undefined);
+  chains(view, steps, { families: ['ip', 'inet'], hooks: ['output', 'postrouting'], at: way });
   return routed(view, steps, undefined);
 }
+
+const redirected = ({ packet: { source, destination } }: TraceView): TraceVerdict => ({
+  kind: 'redirected',
+  text: `goes to one of the endpoints of ${formatIpv4(destination)}, which these rules choose; trace it there: "kubectl get services -A | grep -w ${formatIpv4(destination)}" names the Service, "kubectl get endpointslices -n NAMESPACE -l kubernetes.io/service-name=NAME" its endpoints, weft trace ${formatIpv4(source)} ENDPOINT`,
+});
 
 function fromPeer(view: TraceView, steps: TraceStep[], peer: NodePeer): TraceVerdict {
   const name = view.nameOf(peer);
   pass(
     steps,
     'underlay in',
-    `arrives from ${name} at UDP ${view.port}; rules that refuse it: ${tunnelGuards(view)}`,
+    `arrives from ${name} at UDP ${view.port}; of a sender that is no peer it is refused (unknown_sender)`,
   );
+  chains(view, steps, {
+    ...{ families: ['ip', 'inet'], hooks: ['prerouting', 'input'], layer: 'nftables, outer' },
+    at: outer(view, peer, 'in'),
+  });
   connection(view, steps, peer);
   pass(
     steps,
@@ -115,7 +127,8 @@ function fromPeer(view: TraceView, steps: TraceStep[], peer: NodePeer): TraceVer
       reason: 'inner_destination_not_local',
     });
   }
-  chains(view, steps, { families: ['ip', 'inet'], hooks: ['prerouting', 'forward', 'postrouting'] });
+  const way = inner(view, view.tun);
+  chains(view, steps, { families: ['ip', 'inet'], hooks: ['prerouting', 'forward', 'postrouting'], at: way });
   return routed(view, steps, view.tun);
 }
 
@@ -134,7 +147,7 @@ function routed(view: TraceView, steps: TraceStep[], input: string | undefined):
   const route = view.route({ destination, source, input });
   if ('code' in route) throw noRoute(steps, question, route.code);
   pass(steps, 'route', `${question}: ${routeWords(route)}`);
-  if (route.isLocal) return intoThisNode(view, steps);
+  if (route.isLocal) return intoThisNode(view, steps, input);
   switch (route.interface) {
     case view.tun:
       return intoTunnel(view, steps);
@@ -167,8 +180,9 @@ const routeWords = ({ interface: name, gateway, table, isLocal }: RouteFacts): s
     ? 'an address of this node'
     : `dev ${name}${gateway === undefined ? '' : ` via ${formatIpv4(gateway)}`}${table === 254 ? '' : ` (table ${table})`}`;
 
-function intoThisNode(view: TraceView, steps: TraceStep[]): TraceVerdict {
-  chains(view, steps, { families: ['ip', 'inet'], hooks: ['input'] });
+function intoThisNode(view: TraceView, steps: TraceStep[], input: string | undefined): TraceVerdict {
+  const way = inner(view, input);
+  chains(view, steps, { families: ['ip', 'inet'], hooks: ['input'], at: way });
   return {
     kind: 'delivered',
     text: `delivered here: ${formatIpv4(view.packet.destination)} is this node's own`,
@@ -257,7 +271,10 @@ function intoTunnel(view: TraceView, steps: TraceStep[]): TraceVerdict {
     });
   }
   pass(steps, 'underlay route', `${formatIpv4(peer.address)}: ${routeWords(way)}`);
-  chains(view, steps, { families: ['ip', 'inet'], hooks: ['output'], layer: 'nftables, outer' });
+  chains(view, steps, {
+    ...{ families: ['ip', 'inet'], hooks: ['output', 'postrouting'], layer: 'nftables, outer' },
+    at: outer(view, peer, 'out'),
+  });
   connection(view, steps, peer);
   return {
     kind: 'sent',

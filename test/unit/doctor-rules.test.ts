@@ -8,6 +8,7 @@ import { u32, encodeMessage, MESSAGE_HEADER_BYTES, u32be } from '../../proto/net
 import { decodePolicyRule, RTM_NEWRULE } from '../../proto/rtnetlink-rule.ts';
 import type { TestPacket } from '../../agent/doctor/rule-match.ts';
 import { obstacles } from '../../agent/doctor/rule-walk.ts';
+import { chainVerdict } from '../../agent/cli/chain-verdicts.ts';
 import { readRuleset } from '../../agent/doctor/ruleset.ts';
 import { findWay } from '../../agent/doctor/route-lookup.ts';
 import { route, rule } from './doctor-scene.ts';
@@ -282,3 +283,54 @@ describe('decodePolicyRule', () => {
     assert.deepEqual(decodePolicyRule(whole.subarray(0, 11)), { ok: false, reason: 'truncated' });
   });
 });
+
+// As kube-proxy's nftables mode has it: maps of concatenated keys, whose elements have comments.
+const toService = (address: string, port: number, chain: string): readonly unknown[] => [
+  { elem: { val: { concat: [address, 'tcp', port] }, comment: 'default/web' } },
+  { goto: { target: chain } },
+];
+const SERVICES: readonly Json[] = [
+  {
+    map: {
+      family: 'ip',
+      table: 't',
+      name: 'service-ips',
+      elem: [toService('10.96.0.1', 443, 'api'), toService('10.96.0.7', 80, 'gone')],
+    },
+  },
+  base('forward'),
+  plain('api'),
+  plain('gone'),
+  on('base', 1, {
+    vmap: {
+      key: { concat: [payload('ip', 'daddr'), meta('l4proto'), payload('th', 'dport')] },
+      data: '@service-ips',
+    },
+  }),
+  on('gone', 2, { reject: { type: 'icmp', expr: 'port-unreachable' } }),
+  on('base', 3, match({ ct: { key: 'status' } }, 'dnat', 'in'), drop),
+  on('base', 4, match(payload('tcp', 'dport'), 8080), match({ ct: { key: 'bytes' } }, 5), drop),
+];
+const VERDICTS: readonly (readonly [address: string, port: number | undefined, verdict: string])[] = [
+  ['10.40.0.2', 443, 'passes'],
+  ['10.40.0.2', undefined, 'passes, not certain, 4'],
+  ['10.96.0.1', 443, 'passes'],
+  ['10.96.0.7', 80, 'rejected, 2'],
+  ['10.96.0.7', 81, 'passes'],
+  ['10.96.0.7', undefined, 'passes, not certain, 4'],
+  ['10.40.0.2', 8080, 'passes, not certain, 4'],
+];
+for (const [address, port, expected] of VERDICTS) {
+  it(`a chain with a verdict map lets ${address}:${port ?? 'any port'} ${expected}`, () => {
+    const { fate, isCertain, rule } = chainVerdict(
+      readRuleset(SERVICES),
+      { family: 'ip', table: 't', name: 'base' },
+      {
+        ...{ hook: 'forward', input: 'weave', output: 'weft0', isTunnel: false, isToThisNode: false },
+        ...{ source: parseIpv4('10.32.0.2'), destination: parseIpv4(address), protocol: 6, port },
+      },
+    );
+    const words = [fate, ...(isCertain ? [] : ['not certain']), ...(rule === undefined ? [] : [rule.handle])];
+    assert.equal(words.join(', '), expected);
+  });
+}

@@ -49,6 +49,8 @@ const chain = (given: Partial<ChainFacts>): ChainFacts => ({
   isOurs: true,
   ...given,
 });
+const foreign = (name: string, hook: string, given: Partial<ChainFacts> = {}): ChainFacts =>
+  chain({ family: 'ip', table: 'filter', name, hook, isOurs: false, ...given });
 const OURS = [
   chain({ name: 'raw_prerouting', hook: 'prerouting', priority: -300 }),
   chain({}),
@@ -97,6 +99,7 @@ function viewOf(
     tun: 'weft0',
     gateway: at(GATEWAY),
     port: 6784,
+    underlay: at('172.31.0.11'),
     generation: 5,
     dataplaneGeneration: 5,
     masquerades: true,
@@ -116,6 +119,7 @@ function viewOf(
           : undefined,
     spoofElements: (name) => (name === 'vethwe1' ? [{ mac: POD_MAC, address: at(POD) }] : []),
     route: ({ destination: asked }) => ROUTES[formatIpv4(asked)] ?? { code: 'ENETUNREACH' },
+    judge: () => ({ fate: 'passes', isCertain: true, rule: undefined }),
     natPlaces: (address) => (formatIpv4(address) === '10.96.0.10' ? ['map ip kube-proxy service-ips'] : []),
     pathMtu: () => 1450,
     connection: () => ({ isUp: true, text: 'node-2 is established' }),
@@ -239,15 +243,47 @@ const CASES: readonly (readonly [
     'egress_send_failed',
   ],
   [
-    'an empty foreign chain that drops',
+    'a foreign policy of drop',
     viewOf(POD, REMOTE, {
-      chains: [
-        ...OURS,
-        chain({ family: 'ip', table: 'foreign', name: 'F', policy: 'drop', rules: 0, isOurs: false }),
-      ],
+      chains: [...OURS, foreign('FORWARD', 'forward', { policy: 'drop', rules: 0 })],
+      judge: () => ({ fate: 'dropped', isCertain: true, rule: undefined }),
     }),
     'dropped',
-    /ip foreign F .* policy is drop/,
+    /ip filter FORWARD \(forward\): the policy drop drops it/,
+  ],
+  [
+    "a foreign rule that drops the tunnel's datagram on its way out",
+    viewOf(POD, REMOTE, {
+      chains: [...OURS, foreign('OUTPUT', 'output')],
+      judge: (_, { output, isTunnel, destination, source, port }) =>
+        output === 'eth0' &&
+        isTunnel &&
+        port === 6784 &&
+        destination === PEER.address &&
+        source === at('172.31.0.11')
+          ? { fate: 'dropped', isCertain: true, rule: { handle: 7, text: 'udp dport 6784 drop' } }
+          : { fate: 'passes', isCertain: true, rule: undefined },
+    }),
+    'dropped',
+    /ip filter OUTPUT \(output\): rule 7 drops it: udp dport 6784 drop/,
+  ],
+  [
+    'a foreign rule that drops it on its way in',
+    viewOf(REMOTE, POD, {
+      chains: [...OURS, foreign('INPUT', 'input')],
+      judge: (_, { input, isToThisNode, source }) =>
+        input === 'eth0' && isToThisNode && source === PEER.address
+          ? { fate: 'rejected', isCertain: true, rule: { handle: 7, text: 'reject' } }
+          : { fate: 'passes', isCertain: true, rule: undefined },
+    }),
+    'dropped',
+    /ip filter INPUT \(input\): rule 7 rejects it: reject/,
+  ],
+  [
+    "a Service's address",
+    viewOf(POD, '10.96.0.10'),
+    'redirected',
+    /one of the endpoints of 10\.96\.0\.10.*kubectl get endpointslices.*weft trace 10\.32\.0\.2 ENDPOINT/,
   ],
   [
     'a pod to the tunnel of a node',
@@ -271,40 +307,47 @@ for (const [what, view, kind, text, reason] of CASES) {
   });
 }
 
-test('what is not ours to decide is noted and does not end the trace', () => {
-  const chains = [
-    ...OURS,
-    chain({
-      family: 'ip',
-      table: 'filter',
-      name: 'FORWARD',
-      policy: 'drop',
-      rules: 4,
-      isOurs: false,
-      priority: -5,
+test('what cannot be told is noted and does not end the trace', () => {
+  const { steps, verdict } = trace(
+    viewOf(POD, REMOTE, {
+      chains: [
+        ...OURS,
+        foreign('FORWARD', 'forward', { priority: -5 }),
+        foreign('LIMITS', 'forward'),
+        foreign('SNAT', 'postrouting', { type: 'nat' }),
+        foreign('UNSURE', 'postrouting'),
+        foreign('EMPTY', 'forward', { rules: 0 }),
+      ],
+      judge: ({ name }) =>
+        name === 'LIMITS'
+          ? { fate: 'passes', isCertain: false, rule: { handle: 3, text: 'limit rate 5/second drop' } }
+          : name === 'SNAT'
+            ? { fate: 'source_rewritten', isCertain: true, rule: { handle: 4, text: 'masquerade' } }
+            : name === 'UNSURE'
+              ? { fate: 'dropped', isCertain: false, rule: { handle: 5, text: 'drop' } }
+              : { fate: 'passes', isCertain: true, rule: undefined },
+      policyRules: ['100: fwmark 0x1 table 7'],
+      legacyTables: ['nat'],
+      connection: () => ({ isUp: false, text: 'node-2 is failed' }),
     }),
-    chain({ family: 'ip', table: 'quiet', name: 'FORWARD', rules: 0, isOurs: false }),
-  ];
-  const view = viewOf(POD, REMOTE, {
-    chains,
-    policyRules: ['100: fwmark 0x1 table 7'],
-    legacyTables: ['nat'],
-    connection: () => ({ isUp: false, text: 'node-2 is failed' }),
-  });
-  const { steps, verdict } = trace(view);
+  );
   assert.equal(verdict.kind, 'sent');
   const notes = steps
-    .filter(({ outcome }) => outcome === 'note')
+    .filter(({ outcome, layer }) => outcome === 'note' && layer !== 'nftables, outer')
     .map(({ layer, text }) => `${layer}: ${text}`);
   assert.deepEqual(notes, [
-    'nftables: ip filter FORWARD (forward, filter, 4 rules) is not ours: its policy is drop, so what it does not accept ends there',
+    'nftables: ip filter LIMITS (forward) lets it pass, unless rule 3 is met, whose condition cannot be told from here: limit rate 5/second drop',
+    'nftables: ip filter SNAT (postrouting): rule 4 changes its source (another node refuses it then, inner_source_not_owned): masquerade',
+    'nftables: ip filter UNSURE (postrouting): rule 5 perhaps drops it: drop',
     'iptables: legacy tables are in use (nat), and not read here: iptables-legacy-save shows them',
     'ip rules: beside the usual three: 100: fwmark 0x1 table 7',
     'connection: node-2 is failed',
   ]);
   const order = steps.map(({ text }) => text);
   const place = (part: string): number => order.findIndex((text) => text.includes(part));
+  assert.ok(place('ip filter FORWARD (forward) lets it pass') !== -1);
   assert.ok(place('ip filter FORWARD') < place('inet weft forward'), 'the lower priority comes first');
+  assert.equal(place('EMPTY'), -1);
 });
 
 test("a Service's address says where it is changed", () => {
