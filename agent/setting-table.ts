@@ -23,7 +23,7 @@ export const SETTING_TABLE: readonly (readonly [name: string, fallback: string, 
   ['WEFT_BLOCK_QUIET_SECONDS', '600', 'how long an empty block, other than the first, is kept'],
   [
     'WEFT_SELF_CHECK_SECONDS',
-    '300',
+    '600',
     'how often the agent runs "weft doctor" by itself, for its log and metrics; "0": never',
   ],
   [

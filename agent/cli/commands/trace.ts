@@ -32,11 +32,12 @@ export const traceCommand: Command = {
   name: 'trace',
   usage: 'SRC DST [flags]',
   summary: 'which decision each layer of this node takes for a packet, and where it ends',
-  help: `Follows a packet from SRC to DST through the tables of this node as they are now: anti-spoof set, bridge, nftables,
-routes and rules, forwarding table, path MTU, underlay, the connection to the peer. SRC and DST are pods of this node by
-name (NAMESPACE/NAME), nodes by name, or addresses. Nothing is sent. "?" marks what may matter and is not Weft's to decide;
-a packet's other half is on the other node.
-Exit code: 0 it is delivered, sent or leaves; 1 it is dropped.
+  help: `Follows a packet from SRC to DST through the tables of this node as they are now: anti-spoof set,
+bridge, nftables, routes and rules, forwarding table, path MTU, underlay, the connection to the
+peer. SRC and DST are pods of this node by name (NAMESPACE/NAME), nodes by name, or addresses.
+Nothing is sent. Chains of other programs are walked too; "?" marks what cannot be told from the
+tables. A packet's other half is on the other node.
+Exit code: 0 it is delivered, sent, leaves or goes to a Service's endpoint; 1 it is dropped.
 
   weft trace default/web-0 10.44.0.7 --port 8080
   weft trace 10.32.0.5 10.96.0.10 --protocol udp --port 53
