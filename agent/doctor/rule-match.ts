@@ -168,12 +168,14 @@ export function chosenEntry({ key, data }: Fields, context: MatchContext): Field
   for (const entry of entries) {
     if (!Array.isArray(entry) || !isFields(entry[1])) return undefined;
     const wanted = partsOf(entry[0]);
-    const truths = actual.map((value, at): Truth => {
-      if (value === undefined || value === NO_FIELD) return value === NO_FIELD ? false : undefined;
-      return includes(value, { right: wanted[at], context });
-    });
-    if (truths.includes(false)) continue;
-    if (!truths.includes(undefined)) return isOpen ? undefined : entry[1];
+    const truth = all(
+      actual.map((value, at) => {
+        if (value === undefined || value === NO_FIELD) return value === NO_FIELD ? false : undefined;
+        return includes(value, { right: wanted[at], context });
+      }),
+    );
+    if (truth === false) continue;
+    if (truth === true) return isOpen ? undefined : entry[1];
     isOpen = true;
   }
   return isOpen ? undefined : 'none';
@@ -195,6 +197,11 @@ function partsOf(key: unknown): readonly unknown[] {
 function any(truths: readonly Truth[]): Truth {
   if (truths.includes(true)) return true;
   return truths.includes(undefined) ? undefined : false;
+}
+
+function all(truths: readonly Truth[]): Truth {
+  if (truths.includes(false)) return false;
+  return truths.includes(undefined) ? undefined : true;
 }
 
 function isInPrefix(actual: Value, { addr, len }: Fields): Truth {

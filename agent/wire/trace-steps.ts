@@ -55,10 +55,8 @@ export function inner(view: TraceView, input: string | undefined): Chains['at'] 
   const output = 'code' in route ? undefined : route.interface;
   const isToThisNode = !('code' in route) && route.isLocal;
   const isBefore = (hook: string): boolean => hook === 'prerouting' || hook === 'input';
-  return (hook) => ({
-    ...{ hook, input, source, destination, protocol, port, isToThisNode, isTunnel: false },
-    output: isBefore(hook) ? undefined : output,
-  });
+  const packet = { source, destination, protocol, port, isToThisNode, isTunnel: false };
+  return (hook) => Object.assign({ hook, input, output: isBefore(hook) ? undefined : output }, packet);
 }
 
 /** A datagram of the tunnel between this node and a peer, by the underlay. */
@@ -66,16 +64,23 @@ export function outer(view: TraceView, peer: NodePeer, direction: 'in' | 'out'):
   const route = view.route({ destination: peer.address, source: undefined, input: undefined });
   const device = 'code' in route ? undefined : route.interface;
   const tunnel = { protocol: UDP, isTunnel: true, isToThisNode: direction === 'in' };
-  return (hook) =>
+  const ends =
     direction === 'in'
       ? {
-          ...{ ...tunnel, hook, input: device, output: undefined, port: view.port },
-          ...{ source: peer.address, destination: view.underlay ?? peer.address },
+          input: device,
+          output: undefined,
+          port: view.port,
+          source: peer.address,
+          destination: view.underlay ?? peer.address,
         }
       : {
-          ...{ ...tunnel, hook, input: undefined, output: device, port: peer.port },
-          ...{ source: view.underlay, destination: peer.address },
+          input: undefined,
+          output: device,
+          port: peer.port,
+          source: view.underlay,
+          destination: peer.address,
         };
+  return (hook) => Object.assign({ hook }, tunnel, ends);
 }
 
 /** Base chains in the kernel's order. Ours are about the tunnel's port; others' are walked, rule by rule. Throws Dropped. */

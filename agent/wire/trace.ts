@@ -111,7 +111,9 @@ function fromPeer(view: TraceView, steps: TraceStep[], peer: NodePeer): TraceVer
     `arrives from ${name} at UDP ${view.port}; of a sender that is no peer it is refused (unknown_sender)`,
   );
   chains(view, steps, {
-    ...{ families: ['ip', 'inet'], hooks: ['prerouting', 'input'], layer: 'nftables, outer' },
+    families: ['ip', 'inet'],
+    hooks: ['prerouting', 'input'],
+    layer: 'nftables, outer',
     at: outer(view, peer, 'in'),
   });
   connection(view, steps, peer);
@@ -272,7 +274,9 @@ function intoTunnel(view: TraceView, steps: TraceStep[]): TraceVerdict {
   }
   pass(steps, 'underlay route', `${formatIpv4(peer.address)}: ${routeWords(way)}`);
   chains(view, steps, {
-    ...{ families: ['ip', 'inet'], hooks: ['output', 'postrouting'], layer: 'nftables, outer' },
+    families: ['ip', 'inet'],
+    hooks: ['output', 'postrouting'],
+    layer: 'nftables, outer',
     at: outer(view, peer, 'out'),
   });
   connection(view, steps, peer);

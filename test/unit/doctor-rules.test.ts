@@ -326,8 +326,15 @@ for (const [address, port, expected] of VERDICTS) {
       readRuleset(SERVICES),
       { family: 'ip', table: 't', name: 'base' },
       {
-        ...{ hook: 'forward', input: 'weave', output: 'weft0', isTunnel: false, isToThisNode: false },
-        ...{ source: parseIpv4('10.32.0.2'), destination: parseIpv4(address), protocol: 6, port },
+        hook: 'forward',
+        input: 'weave',
+        output: 'weft0',
+        isTunnel: false,
+        isToThisNode: false,
+        source: parseIpv4('10.32.0.2'),
+        destination: parseIpv4(address),
+        protocol: 6,
+        port,
       },
     );
     const words = [fate, ...(isCertain ? [] : ['not certain']), ...(rule === undefined ? [] : [rule.handle])];
