@@ -48,6 +48,15 @@ export const AGENT_ALERTS: readonly Alert[] = [
       'Its pod says why: "kubectl -n weft exec POD -- weft status", or GET /readyz at 127.0.0.1:6784 of the node.',
   },
   {
+    name: 'WeftFaultFound',
+    expression: 'sum by (node, instance, job, check) (weft_faults{severity="error"}) > 0',
+    minutes: 20,
+    severity: 'warning',
+    summary: `The agent of node ${NODE} finds a fault on its node: {{ $labels.check }}.`,
+    description:
+      'The agent looks its node over every ten minutes, and has found it twice. "kubectl -n weft exec POD -- weft doctor" says what is wrong, why it matters and what to do.',
+  },
+  {
     name: 'WeftTrouble',
     expression: 'weft_trouble == 1',
     minutes: 5,

@@ -57,6 +57,16 @@ export const AGENT_FIRING: readonly FiringCase[] = [
     summary: 'No pod can be attached on node node-1: its agent is not ready.',
   },
   {
+    alert: 'WeftFaultFound',
+    series: {
+      [on('node-1', 'weft_faults', { check: 'foreign_rules', severity: 'error' })]: '0x4 2x60',
+      [on('node-1', 'weft_faults', { check: 'leftovers', severity: 'warning' })]: '1x70',
+    },
+    from: 5,
+    labels: labelsOf('node-1', { check: 'foreign_rules' }),
+    summary: 'The agent of node node-1 finds a fault on its node: foreign_rules.',
+  },
+  {
     alert: 'WeftTrouble',
     series: {
       [on('node-1', 'weft_trouble', { code: 'RANGE_OVERLAP' })]: '0x4 1x30',
@@ -209,6 +219,11 @@ export const AGENT_QUIET: readonly QuietCase[] = [
     alert: 'WeftAgentNotReady',
     when: 'it is not for four minutes',
     series: { [on('a', 'weft_ready')]: '1x9 0x4 1x200' },
+  },
+  {
+    alert: 'WeftFaultFound',
+    when: 'it is gone at the next look',
+    series: { [on('a', 'weft_faults', { check: 'foreign_rules', severity: 'error' })]: '0x9 2x10 0x200' },
   },
   {
     alert: 'WeftTrouble',
