@@ -12,7 +12,7 @@ import {
   line,
 } from '../wire/capture-output.ts';
 import type { Invocation } from './command.ts';
-import { monotonicMs } from './monotonic.ts';
+import { monotonicMs } from '../linux/monotonic-clock.ts';
 import { textFlag } from './packet-flags.ts';
 import { wrongUse } from './flags.ts';
 

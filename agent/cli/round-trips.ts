@@ -5,7 +5,7 @@ import { setImmediate as breathe } from 'node:timers/promises';
 import { type Ipv4, formatIpv4 } from '../../proto/address.ts';
 import { openEchoSocket } from '../linux/echo-socket.ts';
 import { codeOf } from '../operation-error.ts';
-import { monotonicMs } from './monotonic.ts';
+import { monotonicMs } from '../linux/monotonic-clock.ts';
 
 const SLICE_MS = 20;
 /** Without an answer for so long a request counts as lost. */

@@ -12,6 +12,7 @@ import { openClusterEndpoint } from '../kube/endpoint-config.ts';
 import { createHttpClient } from '../kube/http.ts';
 import { sendText } from '../linux/channel.ts';
 import { cpuTimeMs } from '../linux/cpu-time.ts';
+import { monotonicMs } from '../linux/monotonic-clock.ts';
 import { openReadiness } from '../linux/readiness.ts';
 import { underlayOf } from '../linux/underlay.ts';
 import { OperationError } from '../operation-error.ts';
@@ -206,7 +207,7 @@ export async function serve({ settings, log, recent, opened, refusal }: ServeOpt
     log,
     recent,
     environment: process.env,
-    monotonicMs: () => Number(process.hrtime.bigint() / 1_000_000n),
+    monotonicMs: () => Math.floor(monotonicMs()),
     viewMs: () => clock.now(),
     wallMs: Date.now,
   });

@@ -3,7 +3,6 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks'; // the global is a getter, which costs more than the clock
-import { hrtime } from 'node:process';
 
 import { ipv4, mac, vni } from '../../proto/address.ts';
 import { CAPTURE_BYTES } from '../../proto/capture-ring.ts';
@@ -13,6 +12,7 @@ import { invariant } from '../../proto/invariant.ts';
 import { inFlightFileOf, statsFileOf } from '../../proto/worker-files.ts';
 import { Arena, type Region } from '../linux/arena.ts';
 import { check, errnoName, libc, systemError } from '../linux/libc.ts';
+import { monotonicMs } from '../linux/monotonic-clock.ts';
 import { createSharedFile } from '../linux/shared-file.ts';
 import { attachTun } from '../linux/tun.ts';
 import { BusyPolling } from './busy-polling.ts';
@@ -227,8 +227,7 @@ const EMPTY_TABLE: ForwardingTable = {
 };
 
 function monotonicClock(): Clock {
-  const [seconds, nanoseconds] = hrtime();
-  const originMs = seconds * 1000 + nanoseconds / 1e6 - performance.now();
+  const originMs = monotonicMs() - performance.now();
   return createClock(originMs, () => performance.now());
 }
 

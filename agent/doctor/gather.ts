@@ -6,6 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Ipv4 } from '../../proto/address.ts';
 import { openPodGuard } from '../control/node/pod-guard.ts';
 import { findNodeAddress } from '../linux/node-address.ts';
+import { monotonicMs } from '../linux/monotonic-clock.ts';
 import { NETLINK_ROUTE, openNetlink } from '../linux/netlink-socket.ts';
 import { openNft } from '../linux/nft.ts';
 import { OperationError } from '../operation-error.ts';
@@ -30,9 +31,6 @@ import { sampleTraffic, trafficBetween } from './sources/traffic.ts';
 
 /** Two probes of every peer fall into it, and a look at the nodes' rules by a program that undoes ours. */
 const BETWEEN_LOOKS_MS = 2200;
-
-/** CLOCK_MONOTONIC, as the data plane's gauges have it. */
-const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n);
 
 export async function gatherScene(environment: Environment): Promise<Scene> {
   const processes = readAgentProcesses();

@@ -15,7 +15,7 @@ import { askReport } from '../agent-client.ts';
 import { type CaptureFiles, openCaptureFiles } from '../capture-files.ts';
 import { type CaptureSink, openSink } from '../capture-sink.ts';
 import type { Command, Invocation, Output } from '../command.ts';
-import { monotonicMs as nowMs } from '../monotonic.ts';
+import { monotonicMs as nowMs } from '../../linux/monotonic-clock.ts';
 import { type NodeTables, addressIn, readNodeTables, runDirectoryOf } from '../node-tables.ts';
 import { numberFlag, protocolFlag, textFlag } from '../packet-flags.ts';
 import { wrongUse } from '../flags.ts';
