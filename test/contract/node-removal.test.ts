@@ -14,6 +14,7 @@ import { enterFreshNamespace, furnishNode, run } from './network-namespaces.ts';
 import { DESIRED, attachPod } from './node-fixture.ts';
 
 enterFreshNamespace();
+run('sysctl -qw net.ipv6.conf.default.addr_gen_mode=1'); // no link-local address comes, or stops being tentative, while a test looks
 furnishNode();
 
 const host = mkdtempSync(join(tmpdir(), 'weft-removal-'));
