@@ -13,7 +13,15 @@ import type { ClusterNode } from './cluster-node.ts';
 import { inWeft, installWeft } from './install.ts';
 import { proxyMode } from './node-programs.ts';
 import { createClusterSteps } from './steps.ts';
-import { type ClusterPod, ask, deployWorkload, repeat, serviceAddress, workloadPods } from './workload.ts';
+import {
+  type ClusterPod,
+  PORT,
+  ask,
+  deployWorkload,
+  repeat,
+  serviceAddress,
+  workloadPods,
+} from './workload.ts';
 
 await enterClusterEnclosure();
 
@@ -97,7 +105,7 @@ async function talkUntil(
     () => true,
   );
   const once = async (): Promise<boolean> => {
-    await ask(cluster, from, repeat(to.address, 5));
+    await ask(cluster, from, repeat(`${to.address}:${PORT}`, 5));
     return false;
   };
   while (!(await Promise.race([over, once()])));
