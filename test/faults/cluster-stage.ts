@@ -17,7 +17,7 @@ import type { Stage, StageApi, StageNode } from './stage.ts';
 const API_PORT = 6443;
 const WEFT = '/usr/local/bin/weft';
 const DOCTOR = ['doctor', '--output', 'json'];
-const SELF_CHECK_SECONDS = '6';
+const SELF_CHECK_SECONDS = '10';
 
 export async function createClusterStage(cluster: Cluster, say: (text: string) => void): Promise<Stage> {
   await installWeft(cluster, say);
@@ -62,7 +62,6 @@ function stageNode(
     log: () => agentLogFiles(node),
     doctor: () => doctor(cluster, node, keeper()),
     restartAgent: () => Promise.reject(new Error('All nodes of a cluster have one ConfigMap')),
-    fillWithPods: () => Promise.reject(new Error('The range of a cluster is too large to be filled')),
   };
 }
 
@@ -92,7 +91,7 @@ async function doctor(cluster: Cluster, node: ClusterNode, keeper: number): Retu
     readFileSync(`/proc/${keeper}/environ`, 'utf8')
       .split('\0')
       .map((line): [string, string] => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)])
-      .filter(([name]) => name !== ''),
+      .filter(([name]) => name !== '' && name !== 'PATH'), // which finds nsenter, too
   );
   const inside = await tryCommand(container, ['/usr/local/bin/node', WEFT, ...DOCTOR], { env });
   return decodeFindings(inside.stdout, `${byApi.stderr} ${inside.stderr}`);

@@ -16,7 +16,7 @@ export async function blockingTable(
     type = 'filter',
   }: { hook: string; rule: string; family?: string; type?: string },
 ): Promise<Undo> {
-  const priority = type === 'nat' ? 100 : -150;
+  const priority = type === 'nat' ? 100 : 0; // behind the rewriting of Services' addresses
   await runScript(place, [
     `nft add table ${family} hardening`,
     `nft add chain ${family} hardening guard '{ type ${type} hook ${hook} priority ${priority}; }'`,

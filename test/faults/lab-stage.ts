@@ -22,6 +22,7 @@ const CNI_TEMPLATE = '/run/weft/template.conflist';
 const SETTINGS: AgentEnvironment = {
   WEFT_SELF_CHECK_SECONDS: '6',
   IPALLOC_RANGE: '10.32.0.0/22', // small, so that it can be exhausted
+  WEFT_BLOCK_QUARANTINE_SECONDS: '5', // or what is freed would be missing for ten minutes
   WEFT_CNI_CONF_DIR: LAB_CNI_FOLDER,
   WEFT_CNI_TEMPLATE: CNI_TEMPLATE,
   WEFT_CNI_BIN_DIR: dirname(SHIM),
@@ -38,7 +39,7 @@ export async function createLabStage(): Promise<Stage> {
     );
     agent.start(SETTINGS);
   }
-  await Promise.all(nodes.map(({ agent }) => agent.ready()));
+  await Promise.all(nodes.map(({ agent }) => agent.ready(60_000)));
   const made = await Promise.all(nodes.map((node) => stageNode(lab, node)));
   const [first, second, third] = made;
   if (first === undefined || second === undefined || third === undefined) throw new Error('No nodes');
@@ -89,19 +90,6 @@ async function stageNode(lab: Lab, node: LabNode): Promise<StageNode> {
       const second = agent.startBeside(SETTINGS);
       await second.ready();
       return () => second.process.stop();
-    },
-    fillWithPods: async (count) => {
-      const pods: Awaited<ReturnType<typeof node.addPod>>[] = [];
-      for (let at = 0; at < count; at++) {
-        try {
-          pods.push(await node.addPod(`filler-${at}`));
-        } catch {
-          break; // no address is left: what is wanted
-        }
-      }
-      return async () => {
-        for (const filler of pods) await filler.delete();
-      };
     },
   };
 }

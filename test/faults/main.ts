@@ -14,19 +14,28 @@ const faults = faultsFor(
   words.filter((word) => word !== '--cluster'),
 );
 const rows: Row[] = [];
+/** Faults that could not be made or unmade. */
+const broken: string[] = [];
 const stage = await (kind === 'lab' ? labStage() : clusterStage());
 try {
   await allAnswer(stage);
   for (const fault of faults) {
-    const row = await playFault(stage, fault);
-    rows.push(row);
-    console.log(`${formatRow(row)}\n`);
+    try {
+      const row = await playFault(stage, fault);
+      rows.push(row);
+      console.log(`${formatRow(row)}\n`);
+    } catch (error) {
+      broken.push(fault.name);
+      console.log(`BROKEN ${fault.name}: ${error instanceof Error ? error.message : String(error)}\n`);
+    }
   }
 } finally {
   await stage.close();
 }
-const missed = rows.filter(({ wrong }) => wrong.length > 0).length;
-console.log(`${formatTable(rows)}\n\n${rows.length} faults, ${rows.length - missed} seen as they must be`);
+const missed = broken.length + rows.filter(({ wrong }) => wrong.length > 0).length;
+console.log(
+  `${formatTable(rows)}\n\n${faults.length} faults, ${faults.length - missed} seen as they must be`,
+);
 process.exitCode = missed === 0 ? 0 : 1;
 
 /** Loaded where it is needed: each has an enclosure of its own. */

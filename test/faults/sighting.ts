@@ -6,8 +6,8 @@ import type { Fault } from './fault.ts';
 import type { StageNode } from './stage.ts';
 
 export const DOCTOR_BOUND_SECONDS = 30;
-/** The agent's own look at the node comes every few seconds on the tour; what only it tells comes after it. */
-const TELLING_BOUND_SECONDS = 45;
+/** The agent's own look at the node comes every few seconds on the tour; a watch that hangs is given up after some time. */
+const TELLING_BOUND_SECONDS = 90;
 
 export interface Sighting {
   /** Undefined: not within the bound. */

@@ -28,8 +28,6 @@ export interface StageNode {
   readonly restartAgent: (environment?: Readonly<Record<string, string>>) => Promise<void>;
   /** Only in the lab; resolves when both run, to what ends the second. */
   readonly startSecondAgent?: () => Promise<() => Promise<void>>;
-  /** Attaches pods until no address is left, or the bound is reached; returns what takes them off again. */
-  readonly fillWithPods: (count: number) => Promise<() => Promise<void>>;
 }
 
 export interface StageApi {

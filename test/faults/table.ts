@@ -13,6 +13,7 @@ export function formatRow(row: Row): string {
     `       metric   ${metric} ${valueOf(before)} → ${valueOf(after)}`,
     `       log      ${event}, ${lines.length} ×: ${shortened(lines[0] ?? '')}`,
     `       undone   ${healedSeconds === undefined ? 'still found' : `silent after ${healedSeconds.toFixed(1)} s`}`,
+    ...(lines.length > 1 ? lines.map((text) => `                ${text}`) : []),
     ...wrong.map((text) => `       WRONG    ${text}`),
   ].join('\n');
 }

@@ -4,25 +4,6 @@ import type { Fault } from '../fault.ts';
 import { LAB_CNI_FOLDER } from '../lab-stage.ts';
 import type { StageNode } from '../stage.ts';
 
-const onDisk = (
-  fault: Omit<Fault, 'inject' | 'at' | 'only'> & {
-    readonly make: readonly string[];
-    readonly undo: readonly string[];
-  },
-): Fault => ({
-  ...fault,
-  at: 0,
-  only: 'lab', // the lab's state directory is a file system of its own
-  inject: async ({ nodes: [here] }) => {
-    await runScript(here.place, fault.make);
-    const takeOff = await here.fillWithPods(1); // an address is what the record is written for
-    return async () => {
-      await runScript(here.place, fault.undo);
-      await takeOff();
-    };
-  },
-});
-
 const signal = (pid: number, name: NodeJS.Signals): void => {
   if (pid === 0) throw new Error('There is no such process');
   process.kill(pid, name);
@@ -32,29 +13,23 @@ const signal = (pid: number, name: NodeJS.Signals): void => {
 const CNI = '/etc/cni/net.d';
 
 export const AGENT_FAULTS: readonly Fault[] = [
-  onDisk({
+  {
     name: 'disk-full',
     what: 'the disk of the state directory is full',
-    make: [
-      'mount -o remount,size=$(($(du -sk /var/lib/weft | cut -f 1) + 8))k /var/lib/weft',
-      'dd if=/dev/zero of=/var/lib/weft/filler bs=1k 2>/dev/null || true',
-    ],
-    undo: ['rm -f /var/lib/weft/filler', 'mount -o remount,size=50% /var/lib/weft'],
+    at: 0,
+    only: 'lab', // whose state directory is a file system of its own
+    inject: async ({ nodes: [{ place }] }) => {
+      await runScript(place, [
+        'mount -o remount,size=$(($(du -sk /var/lib/weft | cut -f 1) + 8))k /var/lib/weft',
+        'dd if=/dev/zero of=/var/lib/weft/filler bs=1k 2>/dev/null || true',
+      ]);
+      return async () => {
+        await runScript(place, ['rm -f /var/lib/weft/filler', 'mount -o remount,size=50% /var/lib/weft']);
+      };
+    },
     check: 'state_directory',
     says: /has 0 KiB left/,
-    metric: 'weft_ipam_log_writable',
-    log: { event: 'allocation_log_unwritable', message: /./ },
-  }),
-  onDisk({
-    name: 'disk-read-only',
-    what: 'the state directory has become read-only, as after an error of the disk',
-    make: ['mount -o remount,ro /var/lib/weft'],
-    undo: ['mount -o remount,rw /var/lib/weft'],
-    check: 'state_directory',
-    says: /read-only/,
-    metric: 'weft_ipam_log_writable',
-    log: { event: 'allocation_log_unwritable', message: /./ },
-  }),
+  },
   {
     name: 'clock-back',
     what: "the node's clock was set back by two hours",

@@ -1,4 +1,6 @@
 // Faults of the cluster: its API server, its objects, its other nodes.
+import { cidrContains } from '../../../proto/address.ts';
+import { parseCidr, parseIpv4 } from '../../../proto/address-text.ts';
 import { ADDRESS_BLOCKS, API_GROUP_VERSION, PEERS } from '../../../proto/api-kinds.ts';
 import type { Fault, Undo } from '../fault.ts';
 import { blockingTable } from '../hands.ts';
@@ -16,7 +18,8 @@ interface KubeObject {
 
 const toApi = ({ api: { address, port } }: Stage): string => `ip daddr ${address} tcp dport ${port}`;
 
-const disconnected = { event: 'api_disconnected', message: /./ } as const;
+/** Each of the two watches tells its own end. */
+const disconnected = { event: 'api_disconnected', message: /follow peers/ } as const;
 
 /** A Node that no machine is, with its Peer. */
 async function addAbsentNode(
@@ -160,13 +163,16 @@ export const CLUSTER_FAULTS: readonly Fault[] = [
       const { api, nodes } = stage;
       const undo = await addAbsentNode(stage, { name: 'thief' });
       const { metadata } = (await api.read(`${NODES}/thief`)) as KubeObject; // as: the API's own form
-      const own = (await blocks(api)).find(({ spec }) => spec['node'] === nodes[0].name);
+      const pod = parseIpv4(nodes[0].podAddress);
+      const own = (await blocks(api)).find(({ spec }) => cidrContains(parseCidr(String(spec['cidr'])), pod));
       const cidr = String(own?.spec['cidr']);
       const path = `${BLOCK_PATH}/${own?.metadata.name}`;
       await api.replace(path, {
         ...own,
-        spec: { cidr, node: 'thief', nodeUid: metadata.uid },
+        metadata: { ...own?.metadata, annotations: { 'weft.dev/force-delete': 'true' } },
       });
+      await api.remove(path);
+      await createBlock(api, cidr, { node: 'thief', nodeUid: metadata.uid });
       return async () => {
         await api.remove(path);
         await undo();

@@ -18,6 +18,7 @@ const repaired = (
     readonly line: string;
     readonly says: RegExp;
     readonly object: string;
+    readonly told?: RegExp;
   },
 ): Fault => ({
   name: fault.name,
@@ -30,8 +31,8 @@ const repaired = (
   check: 'network_contested',
   says: fault.says,
   metric: `weft_repairs_total{object="${fault.object}"}`,
-  log: { event: 'network_repaired', message: fault.says },
-  healsInSeconds: 150,
+  log: { event: 'network_repaired', message: fault.told ?? fault.says },
+  healsInSeconds: 0, // the agent has undone it; the doctor tells of it for a minute more
 });
 
 export const KERNEL_FAULTS: readonly Fault[] = [
@@ -61,6 +62,7 @@ export const KERNEL_FAULTS: readonly Fault[] = [
     what: 'somebody deletes weft0',
     line: 'ip link delete weft0',
     says: /weft0/,
+    told: /was deleted and is made again/, // what control sets on it is another line
     object: 'interface',
   }),
   repaired({
@@ -73,9 +75,9 @@ export const KERNEL_FAULTS: readonly Fault[] = [
   repaired({
     name: 'forwarding-off',
     what: 'somebody switches forwarding off',
-    line: 'echo 0 >/proc/sys/net/ipv4/ip_forward',
+    line: 'echo 0 >/proc/sys/net/ipv4/conf/weave/forwarding',
     says: /forwarding/,
-    object: 'interface',
+    object: 'bridge',
   }),
   repaired({
     name: 'pod-unplugged',
@@ -115,8 +117,8 @@ export const KERNEL_FAULTS: readonly Fault[] = [
       await done(place, [`ip route add ${there.podAddress}/32 via 172.31.0.1 dev eth0`]);
       return () => done(place, [`ip route del ${there.podAddress}/32 via 172.31.0.1 dev eth0`]);
     },
-    check: 'foreign_routes',
-    says: /sends it to "eth0"/,
+    check: 'range_overlap',
+    says: /on "eth0" overlaps the pods' range/,
   },
   {
     name: 'policy-rule',
