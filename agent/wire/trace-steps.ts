@@ -152,7 +152,7 @@ function foreign(
     }
     return;
   }
-  const who = rule === undefined ? `the policy ${chain.policy}` : `rule ${rule.handle}`;
+  const who = rule === undefined ? 'its policy' : `rule ${rule.handle}`;
   const rest = rule === undefined ? '' : `: ${rule.text}`;
   const text = `${where}: ${who} ${isCertain ? '' : 'perhaps '}${DOES[fate]}${rest}`;
   if (isCertain && (fate === 'dropped' || fate === 'rejected')) throw drop(steps, { layer, text });

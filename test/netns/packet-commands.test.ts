@@ -219,7 +219,7 @@ test('trace: sent, delivered, refused', async () => {
   await tryCommand(node.namespace.place, table);
   assert.match(
     (await weft(node, 'trace', 'from', to.address)).stdout,
-    /dropped here: ip foreign f .* its policy is drop/,
+    /dropped here: ip foreign f .* its policy drops it/,
   );
   await tryCommand(node.namespace.place, ['nft', 'delete table ip foreign']);
   assert.match(

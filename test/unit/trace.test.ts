@@ -249,7 +249,7 @@ const CASES: readonly (readonly [
       judge: () => ({ fate: 'dropped', isCertain: true, rule: undefined }),
     }),
     'dropped',
-    /ip filter FORWARD \(forward\): the policy drop drops it/,
+    /ip filter FORWARD \(forward\): its policy drops it/,
   ],
   [
     "a foreign rule that drops the tunnel's datagram on its way out",
