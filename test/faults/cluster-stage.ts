@@ -18,6 +18,8 @@ const API_PORT = 6443;
 const WEFT = '/usr/local/bin/weft';
 const DOCTOR = ['doctor', '--output', 'json'];
 const SELF_CHECK_SECONDS = '10';
+/** The API server waits longer for a node whose cable is out. */
+const KUBECTL_SECONDS = '12';
 
 export async function createClusterStage(cluster: Cluster, say: (text: string) => void): Promise<Stage> {
   await installWeft(cluster, say);
@@ -68,20 +70,14 @@ function stageNode(
 /** By `kubectl exec`; where the API cannot reach the node, in the agent's container by its namespaces. */
 async function doctor(cluster: Cluster, node: ClusterNode, keeper: number): ReturnType<StageNode['doctor']> {
   const pod = (await agentPodsOf(cluster)).find((each) => each.node === node.name)?.name ?? '';
-  const words = [
-    '--namespace',
-    'weft',
-    'exec',
-    pod,
-    '--container',
-    'agent',
-    '--request-timeout=20s',
-    '--',
-    WEFT,
-    ...DOCTOR,
-  ];
+  const words = ['--namespace', 'weft', 'exec', pod, '--container', 'agent', '--', WEFT, ...DOCTOR];
   const { kubectl } = cluster.controlPlane;
-  const byApi = await tryCommand({ name: 'kubectl', enter: [] }, [...kubectl, ...words]);
+  const byApi = await tryCommand({ name: 'kubectl', enter: [] }, [
+    'timeout',
+    KUBECTL_SECONDS,
+    ...kubectl,
+    ...words,
+  ]);
   if (byApi.stdout.startsWith('{')) return decodeFindings(byApi.stdout, byApi.stderr);
   const container: StageNode['place'] = {
     name: `the agent of ${node.name}`,
