@@ -182,7 +182,7 @@ export const CLUSTER_FAULTS: readonly Fault[] = [
     says: /held by another node too/,
     metric: 'weft_ipam_blocks{state="fenced"}',
     log: { event: 'block_fenced', message: /./ },
-    healsInSeconds: 120,
+    healsInSeconds: 0, // no address of the block is trusted before the pods that have one are gone
   },
   {
     name: 'node-object-deleted',
