@@ -89,21 +89,32 @@ interface Passage {
   readonly expected: string;
 }
 
+/** A rule may be about one pod alone: each of them is asked for, up to so many. */
+const MOST_PODS = 64;
+
 function passages(scene: Scene): readonly Passage[] {
-  const here = somePodHere(scene);
-  if (here === undefined) return [];
-  const remote = somePodsThere(scene, 4).flatMap(({ address }): readonly Passage[] => [
-    {
-      words: `from a pod here (${formatIpv4(here)}) to a pod of another node (${formatIpv4(address)})`,
-      source: here,
-      destination: address,
-      input: BRIDGE,
-      expected: TUN,
-    },
-  ]);
+  const here = podPorts(scene)
+    .slice(0, MOST_PODS)
+    .map(({ address }) => address);
+  const first = here[0] ?? somePodHere(scene);
+  if (first === undefined) return [];
+  const there = somePodsThere(scene, 4).map(({ address }) => address);
+  const pairs = [
+    ...there.map((destination) => [first, destination] as const),
+    ...here
+      .slice(1)
+      .flatMap((source) => there.slice(0, 1).map((destination) => [source, destination] as const)),
+  ];
+  const remote = pairs.map(([source, destination]): Passage => ({
+    words: `from a pod here (${formatIpv4(source)}) to a pod of another node (${formatIpv4(destination)})`,
+    source,
+    destination,
+    input: BRIDGE,
+    expected: TUN,
+  }));
   const back = somePodsThere(scene, 1)[0]?.address;
   const incoming = podPorts(scene)
-    .slice(0, 64)
+    .slice(0, MOST_PODS)
     .flatMap(({ address }): readonly Passage[] =>
       back === undefined
         ? []
