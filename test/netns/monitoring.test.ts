@@ -44,7 +44,7 @@ const OF_THE_MACHINE = new Set([
 
 /** Of metrics that the agents do not have, or only when something is wrong. */
 const NOT_OF_AGENTS =
-  /^(?:kube_pod_info|ALERTS|weave_flows|weft_peer_silence_seconds|weft_ipam_reuse_age_seconds|weft_peer_probe_loss_ratio)$/;
+  /^(?:kube_pod_info|ALERTS|weave_flows|weft_peer_silence_seconds|weft_ipam_reuse_age_seconds|weft_peer_probe_loss_ratio|weft_faults)$/;
 
 let lab: Lab;
 let prometheus: LabPrometheus;
