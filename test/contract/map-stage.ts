@@ -40,7 +40,7 @@ export interface Stage {
   readonly tick: (seconds?: number) => Promise<void>;
 }
 
-/** The status server of the rig's node; port 0: any. */
+/** The status server of the rig's node; port 0: a free one. */
 export const serveMap = (rig: MapRig, port: number): Promise<StatusServer> =>
   openStatusServer({
     source: {

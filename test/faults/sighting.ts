@@ -38,7 +38,7 @@ export async function baseline(fault: Fault, node: StageNode): Promise<Baseline>
 }
 
 export async function watchFault(fault: Fault, node: StageNode, before: Baseline): Promise<Sighting> {
-  const startMs = performance.now();
+  const startMs = performance.now(); // how soon an operator sees it is what the tour measures
   const seconds = (): number => (performance.now() - startMs) / 1000;
   const named = await named30(fault, node, seconds);
   let after = before.metric;

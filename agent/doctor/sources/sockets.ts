@@ -17,7 +17,7 @@ function addressText(hex: string): string {
 interface Question {
   readonly table: string;
   readonly ports: ReadonlySet<number>;
-  /** As the kernel numbers them; undefined: any. */
+  /** As the kernel numbers them; undefined: all of them. */
   readonly wantedState?: string;
 }
 

@@ -1,4 +1,5 @@
 // Faults of the agent's own surroundings on the node: its disk, its clock, its processes, its configuration.
+import { condition } from '../../lab/condition.ts';
 import { runScript } from '../../lab/command.ts';
 import type { Fault } from '../fault.ts';
 import { LAB_CNI_FOLDER } from '../lab-stage.ts';
@@ -126,9 +127,10 @@ export const AGENT_FAULTS: readonly Fault[] = [
     inject: async ({ nodes: [{ pidOf }] }) => {
       let last = 0;
       for (let kill = 0; kill < 3; kill++) {
-        for (let look = 0; look < 200 && (pidOf('dataplane') === last || pidOf('dataplane') === 0); look++)
-          await new Promise((resolve) => setTimeout(resolve, 50));
-        last = pidOf('dataplane');
+        const killed = last;
+        last = await condition(() => [pidOf('dataplane')].find((pid) => pid !== 0 && pid !== killed), {
+          what: 'a data plane to kill',
+        });
         signal(last, 'SIGKILL');
       }
       return () => Promise.resolve();
