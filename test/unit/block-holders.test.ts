@@ -24,6 +24,34 @@ test('the Node was made anew: blocks are confirmed before anything of them is gi
   assert.deepEqual(events, ['block_confirmed', 'block_confirmed']);
 });
 
+test('after a start each block is asked for once: of one that a list still shows, and another node has by now, nothing is given out', async () => {
+  const { api, claims, pool, view, settle, time, events } = createRig({
+    prepare: (api) => {
+      api.give('10.32.9.0/26', 'a', { order: 1, stateId: STATE });
+      api.give('10.32.9.64/26', 'a', { order: 2, stateId: STATE });
+    },
+    source: 'snapshot',
+  });
+  assert.deepEqual(claims.usable().map(formatCidr), ['10.32.9.0/26', '10.32.9.64/26']);
+  assert.equal(claims.isSettled(), false);
+  api.listed = new Map(api.objects);
+  api.give('10.32.9.0/26', 'b', { stateId: OTHER_STATE });
+  view.source = 'api';
+  claims.look();
+  assert.deepEqual(pool.blocks, [], 'heard, and not asked yet');
+  await settle();
+  assert.ok(!claims.usable().some(({ base }) => base === parseCidr('10.32.9.0/26').base));
+  assert.equal(claims.isSettled(), false);
+  api.listed = undefined;
+  time.now += 60_000;
+  await settle();
+  assert.deepEqual(pool.blocks.map(formatCidr)[0], '10.32.9.64/26');
+  assert.equal(claims.isSettled(), true);
+  assert.ok(events.includes('block_fenced'));
+  const reads = api.reads.filter((name) => name === '10.32.9.64-26').length;
+  assert.equal(reads, 1);
+});
+
 test('a block of another state directory of this node name is left alone; one with pods of ours gives out nothing more', async () => {
   const { api, claims, pool, settle, events } = createRig({
     prepare: (api, pool) => {

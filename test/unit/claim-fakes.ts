@@ -19,6 +19,8 @@ interface Given {
 /** An API server that lets one create of a name win; views of it may lag. */
 export class SimulatedApi {
   readonly objects: Map<string, AddressBlock> = new Map();
+  /** What lists say while they are behind. */
+  listed: ReadonlyMap<string, AddressBlock> | undefined;
   readonly freed: Map<string, number> = new Map();
   readonly abandoned: Map<string, number> = new Map();
   /** Node name → state directory of its agent, for those that have a Peer. */
@@ -27,6 +29,7 @@ export class SimulatedApi {
   /** Other nodes that have no block. */
   waiting = 0;
   writes: string[] = [];
+  reads: string[] = [];
   failure: string | undefined;
   /** Fails after the write was done: the answer got lost. */
   loseAnswer = false;
@@ -60,6 +63,7 @@ export class SimulatedApi {
     return replaced;
   }
   async getBlock(name: string): Promise<AddressBlock> {
+    this.reads.push(name);
     const object = this.objects.get(name);
     if (object === undefined) throw new OperationError(`${name} is gone`, { code: 'NOT_FOUND' });
     return object;

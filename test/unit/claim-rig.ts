@@ -42,7 +42,7 @@ export function createRig(
     api,
     view: () => ({
       source: view.source,
-      blocks: new Map(api.objects),
+      blocks: new Map(api.listed ?? api.objects),
       freedBlocks: api.freed,
       abandonedBlocks: api.abandoned,
       nodesWithoutBlock: api.waiting,

@@ -11,13 +11,17 @@ export interface BlockClaimLoop {
   stop(): Promise<void>;
 }
 
-/** `changed` is told after a step that left the node with other blocks than before: one follows each allocation, and most do not. */
+/**
+ * `stepped` is told after each step; `changed` after one that left the node with other blocks than before: a step follows each allocation, and
+ * most change none.
+ */
 export function startBlockClaims(options: {
   claims: Pick<BlockClaims, 'step' | 'state'>;
   clock: Pick<Clock, 'setTimer'>;
+  stepped?: () => void;
   changed?: () => void;
 }): BlockClaimLoop {
-  const { claims, clock, changed } = options;
+  const { claims, clock, stepped, changed } = options;
   let isStopped = false;
   let isWoken = false;
   let running: Promise<void> | undefined;
@@ -35,6 +39,7 @@ export function startBlockClaims(options: {
     for (;;) {
       isWoken = false;
       const delayMs = await claims.step();
+      stepped?.();
       tell();
       if (isStopped) return;
       if (isWoken || delayMs === 0) continue;

@@ -2,10 +2,11 @@
 // when they were empty for a while. Creating the
 // object is the claim; ALREADY_EXISTS means to choose another. One decision and at most one API write a step; nothing while idle.
 // Invariant: addresses are given out only of blocks that the API was seen to accept as ours, under the Node as it is now, and that no
-// other node was seen to hold.
+// other node was seen to hold; after a start, of blocks that it was asked for one by one, as soon as it can be.
 import { type Cidr, blockCidr, formatCidr } from '../../../proto/address.ts';
 import { formatBlockName } from '../../ipam/block-name.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
+import type { AddressBlock } from '../../../proto/api-kinds.ts';
 import type { ClusterApi } from '../../kube/api-client.ts';
 import { codeOf } from '../../operation-error.ts';
 import type { ClaimOutcome } from '../../telemetry/ipam-metrics.ts';
@@ -23,8 +24,8 @@ import {
   type NodeIdentity,
   type OwnBlock,
   OwnBlocks,
-  UNKNOWN_ORDER,
   blockObject,
+  isHeldBy,
   type OwnBlockState,
 } from './own-blocks.ts';
 
@@ -53,8 +54,8 @@ export interface BlockClaims {
   step(): Promise<number | undefined>;
   /** Takes in what the view says, at once and without a request: a step under way may wait for an answer. */
   look(): void;
-  /** Whether what the API says was taken in. */
-  readonly hasHeard: boolean;
+  /** Whether the API was heard and the blocks that it shows as this node's are its own. */
+  isSettled(): boolean;
   /** What addresses are given out of, in the order of claim. */
   usable(): readonly Cidr[];
   state(): readonly OwnBlockState[];
@@ -84,7 +85,6 @@ class Claims implements BlockClaims {
   #isExhausted = false;
   readonly #demand: BlockDemand;
   readonly #abandoned: AbandonedBlocks;
-  hasHeard = false;
 
   constructor(options: BlockClaimsOptions) {
     this.#options = options;
@@ -107,6 +107,10 @@ class Claims implements BlockClaims {
   state(): readonly OwnBlockState[] {
     const { pool } = this.#options;
     return this.#own.list().map(({ cidr, state }) => ({ cidr, state, used: pool.usedIn(cidr) }));
+  }
+
+  isSettled(): boolean {
+    return this.#options.view().source === 'api' && this.#inState('held').every(({ confirmed }) => confirmed);
   }
 
   pendingClaims(): number {
@@ -157,7 +161,6 @@ class Claims implements BlockClaims {
   look(): void {
     const { view, node, now, log } = this.#options;
     const current = view();
-    this.hasHeard = current.source === 'api';
     for (const change of this.#own.absorb(current, now())) {
       const { block } = change;
       const fields = { block: block.name };
@@ -214,7 +217,7 @@ class Claims implements BlockClaims {
 
   async #restore(block: OwnBlock): Promise<number | undefined> {
     const { api, node, log, now } = this.#options;
-    block.order = this.#settledOrder(block);
+    block.order = this.#own.settledOrder(block);
     try {
       await api.createBlock(blockObject(block, node));
     } catch (error) {
@@ -244,21 +247,18 @@ class Claims implements BlockClaims {
     return 0;
   }
 
-  /** Ours of the Node's earlier life: whoever wants to take it back finds it changed from here on. */
+  /** Seen as ours in a list, which may be old. One of the Node's earlier life is written again: who wants to take it back finds it changed. */
   async #confirm(block: OwnBlock): Promise<number | undefined> {
-    const { api, node, view, log, now } = this.#options;
-    const held = view().blocks.get(block.name);
-    const { annotations, resourceVersion } = held?.metadata ?? {};
-    const wanted = blockObject({ ...block, order: this.#settledOrder(block) }, node);
+    const { api, node, log, now } = this.#options;
     try {
-      await api.replaceBlock({
-        ...wanted,
-        metadata: {
-          ...wanted.metadata,
-          annotations: { ...annotations, ...wanted.metadata.annotations },
-          ...(resourceVersion === undefined ? {} : { resourceVersion }),
-        },
-      });
+      const present = await api.getBlock(block.name);
+      if (!isHeldBy(node, present)) return this.#retry.lostRace(now());
+      if (present.spec.nodeUid !== node.uid) {
+        await api.replaceBlock(this.#renewed(block, present));
+        log.info('block_confirmed', `Block ${block.name} is held under the Node's new identity`, {
+          block: block.name,
+        });
+      }
     } catch (error) {
       // Changed or taken back meanwhile: the view will show it.
       const code = codeOf(error);
@@ -267,17 +267,15 @@ class Claims implements BlockClaims {
     this.#succeeded();
     block.confirmed = true;
     this.#tellPool();
-    log.info('block_confirmed', `Block ${block.name} is held under the Node's new identity`, {
-      block: block.name,
-    });
     return 0;
   }
 
-  /** A block whose place is not known, or taken, comes last. */
-  #settledOrder(block: OwnBlock): number {
-    const others = this.#own.list().filter((other) => other !== block);
-    const isSettled = block.order < UNKNOWN_ORDER && others.every(({ order }) => order !== block.order);
-    return isSettled ? block.order : this.#own.nextOrder();
+  #renewed(block: OwnBlock, { metadata }: AddressBlock): AddressBlock {
+    const wanted = blockObject({ ...block, order: this.#own.settledOrder(block) }, this.#options.node);
+    return {
+      ...wanted,
+      metadata: { ...metadata, annotations: { ...metadata.annotations, ...wanted.metadata.annotations } },
+    };
   }
 
   trouble(): Trouble | undefined {
@@ -322,7 +320,8 @@ class Claims implements BlockClaims {
     this.#wantedSinceMs = undefined;
     this.#succeeded();
     // The view may have been faster than the answer.
-    if (this.#own.get(name) === undefined) this.#own.add({ index, order, nowMs: now() });
+    const block = this.#own.get(name) ?? this.#own.add({ index, order, nowMs: now() });
+    block.confirmed = true;
     this.#tellPool();
     log.info('block_claimed', `Block ${name} is held by this node`, { block: name });
     return 0;

@@ -3,7 +3,7 @@
 //   held ──another node has it──▶ fenced (no new addresses) ──ours again──▶ held
 //    │                               └── no pods left ──▶ forgotten
 //    ├── vanished from the API ──▶ held, not used until it is created again
-//    ├── the Node was made anew ──▶ held, not used until it is confirmed
+//    ├── the agent started, or the Node was made anew ──▶ held, not used until it is confirmed
 //    └── empty and quiet ──▶ returning ──deleted──▶ returned ──vanished──▶ forgotten
 import { type BlockIndex, type Cidr, blockCidr, blockOf, formatCidr } from '../../../proto/address.ts';
 import type { AddressBlock } from '../../../proto/api-kinds.ts';
@@ -48,7 +48,10 @@ export interface OwnBlock {
   state: 'held' | 'fenced' | 'returning' | 'returned';
   /** The API showed it as ours. Only what was seen can vanish. */
   seen: boolean;
-  /** The claim is there, and this incarnation's of the Node. Others may have one that is not, so it is not used. */
+  /**
+   * The API was asked for this very block and said that it is ours, under this incarnation of the Node; before the API is heard, the snapshot
+   * says it. A list can be older than the block's loss, and others may have one of an earlier incarnation, so what is not is not used.
+   */
   confirmed: boolean;
   /** When it was created or last asked for; an unseen one is given time to show up. */
   askedAtMs: number;
@@ -69,13 +72,14 @@ export type OwnershipChange =
 
 /** Annotation with the place in the node's order of claim: the first block has the bridge's address, also after everything on disk is lost. */
 export const ORDER_ANNOTATION = 'weft.dev/order';
-export const UNKNOWN_ORDER = 1e9;
+const UNKNOWN_ORDER = 1e9;
 
 export class OwnBlocks {
   readonly #options: OwnBlocksOptions;
   readonly #blocks = new Map<string, OwnBlock>();
   /** Views are immutable, and some have many blocks. */
   #absorbed: BlockView | undefined;
+  #hasHeard = false;
 
   constructor(options: OwnBlocksOptions) {
     this.#options = options;
@@ -106,8 +110,19 @@ export class OwnBlocks {
     return Math.max(0, ...known.map(({ order }) => order)) + 1;
   }
 
+  /** A block whose place is not known, or taken, comes last. */
+  settledOrder(block: OwnBlock): number {
+    const others = this.list().filter((other) => other !== block);
+    const isSettled = block.order < UNKNOWN_ORDER && others.every(({ order }) => order !== block.order);
+    return isSettled ? block.order : this.nextOrder();
+  }
+
   /** Takes in what the API and the pool say; returns what an operator should hear of. */
   absorb(view: BlockView, nowMs: number): readonly OwnershipChange[] {
+    if (view.source === 'api' && !this.#hasHeard) {
+      this.#hasHeard = true;
+      for (const block of this.#blocks.values()) block.confirmed = false;
+    }
     if (view !== this.#absorbed) this.#adopt(view, nowMs);
     this.#absorbed = view;
     this.#adoptUsed(view, nowMs);
@@ -122,7 +137,7 @@ export class OwnBlocks {
       const facts = blockFacts(object, { range, blockPrefixLength });
       if (facts === undefined || this.#blocks.has(object.metadata.name)) continue;
       this.add({ index: facts.index, order: orderOf(object), nowMs }).confirmed =
-        object.spec.nodeUid === node.uid;
+        view.source === 'snapshot' && object.spec.nodeUid === node.uid;
     }
   }
 
@@ -148,7 +163,7 @@ export class OwnBlocks {
     const object = view.blocks.get(block.name);
     if (object !== undefined && isHeldBy(node, object)) {
       block.seen = true;
-      block.confirmed = object.spec.nodeUid === node.uid;
+      if (object.spec.nodeUid !== node.uid) block.confirmed = false;
       block.order = orderOf(object);
       if (block.state !== 'fenced') return undefined;
       block.state = 'held';
@@ -195,7 +210,7 @@ function orderOf({ metadata }: AddressBlock): number {
   return /^[1-9]\d{0,5}$/.test(text) ? Number(text) : UNKNOWN_ORDER;
 }
 
-const isHeldBy = (node: NodeIdentity, { spec }: AddressBlock): boolean =>
+export const isHeldBy = (node: NodeIdentity, { spec }: AddressBlock): boolean =>
   spec.node === node.name &&
   (spec.stateId === undefined ? spec.nodeUid === node.uid : spec.stateId === node.stateId);
 

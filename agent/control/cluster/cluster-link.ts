@@ -110,7 +110,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   const settled = Promise.withResolvers<void>();
   const cancelSilence = clock.setTimer(SILENCE_MS, settled.resolve);
   const settle = (): void => {
-    if (isIdentityConfirmed && claims?.hasHeard === true) settled.resolve();
+    if (isIdentityConfirmed && claims?.isSettled() === true) settled.resolve();
   };
   const identityFailure = new LastingFailure();
   const credentialsFailure = new LastingFailure();
@@ -143,7 +143,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       log,
       claimed: options.claimed,
     });
-    loop = startBlockClaims({ claims, clock, changed: options.changed });
+    loop = startBlockClaims({ claims, clock, stepped: settle, changed: options.changed });
   };
 
   // Claims write only once the view came from the API, so by then there is a client.
@@ -347,7 +347,6 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
     viewChanged() {
       rival.look(view.current());
       claims?.look(); // before anything else is served: what is another node's now is given out no more
-      settle();
       const own = identity && view.current().peers.get(identity.nodeName);
       // Deleted together with the Node, or for the first time: the Node may be another one now.
       if (api !== undefined && own === undefined && view.current().source === 'api') identityTask.request();
