@@ -100,8 +100,6 @@ export interface PeerTraffic {
   readonly drops: Readonly<Partial<Record<RefusalReason, number>>>;
   readonly egressPackets: number;
   readonly ingressPackets: number;
-  readonly probesSent: number;
-  readonly probesAnswered: number;
 }
 
 /** What the data plane's statistics and the forwarding table say, also without control. */

@@ -239,12 +239,7 @@ export const NETWORK_CASES: readonly DoctorCase[] = [
     withReport({ peers: report.peers.map((peer) => ({ ...peer, ...failed })) }),
     /None of the 2 peers answers/,
   ],
-  [
-    'peer_loss',
-    'half of the probes',
-    withPeerTraffic({ probesSent: 4, probesAnswered: 1 }),
-    /answered 1 of 4/,
-  ],
+  ['peer_loss', 'half of the probes', withPeer({ probeLoss: 0.5 }), /left 50% of the last minute's probes/],
   ['path_mtu', 'a narrow path', withPeer({ pathMtu: 1350 }), /1350 bytes, pods send up to 1450/],
   [
     'duplicate_identity',

@@ -181,8 +181,6 @@ const peerTraffic = (address: Ipv4, slot: number): PeerTraffic => ({
   drops: {},
   egressPackets: 4,
   ingressPackets: 4,
-  probesSent: 2,
-  probesAnswered: 2,
 });
 
 /** Our own tables as the kernel would list them, with `foreign` objects beside. */

@@ -3,6 +3,8 @@ import { formatIpv4, formatMac } from '../../../proto/address.ts';
 import { QUIET_PEERS_A_ROUND } from '../../../proto/probe.ts';
 import type { PeerStatus } from '../../../proto/node-report.ts';
 import { FIREWALL_TABLE } from '../../control/node/firewall-rules.ts';
+import { byUrgency } from '../../report/peer-urgency.ts';
+import { formatShare } from '../../report/text.ts';
 import type { Check, Found } from '../check.ts';
 import { podMtuOf, seconds, underlayOf } from '../expected.ts';
 import { type Obstacle, obstacles } from '../rule-walk.ts';
@@ -145,28 +147,18 @@ export const reachability: Check = {
   },
 };
 
-/** Probes are lost now and then on a busy network. */
-const LOSS_TOLD = 0.5;
-
 export const loss: Check = {
   id: 'peer_loss',
   finds: 'a peer that answers only some of the probes',
   why: 'pods of the two nodes lose packets in the same proportion',
   fix: 'look at the underlay between the two nodes: ip -s link, ethtool -S, the switch',
   run(scene) {
-    return (scene.traffic?.peers ?? []).flatMap(
-      ({ address, probes, probesSent, probesAnswered }): readonly Found[] => {
-        const status = scene.agent.report?.peers.find((peer) => peer.address === formatIpv4(address));
-        if (!probes || status?.state !== 'established' || probesSent < 2) return [];
-        if (probesAnswered >= probesSent * LOSS_TOLD) return [];
-        return [
-          {
-            severity: 'warning',
-            what: `Peer "${status.name}" (${formatIpv4(address)}) answered ${probesAnswered} of ${probesSent} probes while the doctor looked`,
-          },
-        ];
-      },
-    );
+    const { report } = scene.agent;
+    const lossy = report === undefined ? [] : byUrgency(report).lossy;
+    return lossy.slice(0, MOST_TOLD).map(({ name, address, probeLoss }): Found => ({
+      severity: 'warning',
+      what: `Peer "${name}" (${address}) left ${formatShare(probeLoss)} of the last minute's probes without an answer`,
+    }));
   },
 };
 

@@ -74,8 +74,6 @@ export function trafficBetween(
       drops: dropsOf(row),
       egressPackets: grown('egress_packets'),
       ingressPackets: grown('ingress_packets'),
-      probesSent: grown('probes_sent'),
-      probesAnswered: grown('probes_answered'),
     };
   });
   return {

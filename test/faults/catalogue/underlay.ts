@@ -79,7 +79,7 @@ export const UNDERLAY_FAULTS: readonly Fault[] = [
         rule: `ip saddr ${there.address} udp dport 6784 numgen random mod 3 < 2 drop`,
       }),
     check: 'peer_loss',
-    says: /"node-2".* answered \d of \d probes/,
+    says: /"node-2".* left \d+% of the last minute's probes/,
     metric: 'weft_peer_probe_loss_ratio{peer="node-2"}',
     healsInSeconds: 90,
   },
