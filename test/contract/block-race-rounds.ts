@@ -3,7 +3,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 
 import type { NodeIdentity } from '../../agent/control/blocks/own-blocks.ts';
-import { type ClusterApi, createClusterApi } from '../../agent/kube/api-client.ts';
+import { createClusterApi } from '../../agent/kube/api-client.ts';
 import { OperationError } from '../../agent/operation-error.ts';
 import { parseCidr } from '../../proto/address-text.ts';
 import { decodeAddressBlock, decodePeer } from '../../proto/api-decode.ts';
@@ -79,9 +79,9 @@ const nodes = await createNodes(server);
 async function round(random: () => number): Promise<RaceResult> {
   const traffic = new Traffic(random);
   const api = createClusterApi({ http: server.http, decodePeer, decodeAddressBlock });
-  const createBlock: ClusterApi['createBlock'] = async (block) => {
+  const ask = async <T>(request: () => Promise<T>): Promise<T> => {
     await traffic.travel();
-    const outcome = await Promise.allSettled([api.createBlock(block)]);
+    const outcome = await Promise.allSettled([request()]);
     await traffic.travel();
     if (random() < LOST_ANSWERS) throw new OperationError('connection reset', { code: 'UNAVAILABLE' });
     if (outcome[0].status === 'rejected') throw outcome[0].reason;
@@ -93,7 +93,10 @@ async function round(random: () => number): Promise<RaceResult> {
       random,
       now: () => traffic.nowMs,
       pause: (ms) => traffic.pause(ms),
-      connect: () => ({ ...api, createBlock }),
+      connect: () => ({
+        createBlock: (block) => ask(() => api.createBlock(block)),
+        getBlock: (name) => ask(() => api.getBlock(name)),
+      }),
       list: () => listBlocks(server.http),
       hear: () => {
         const version = server.version();

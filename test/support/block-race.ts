@@ -21,7 +21,7 @@ export interface RaceWorld {
   readonly now: () => number;
   readonly pause: (ms: number) => Promise<void>;
   /** The connection of one agent to the API server. */
-  readonly connect: (node: NodeIdentity) => Pick<ClusterApi, 'createBlock'>;
+  readonly connect: (node: NodeIdentity) => Pick<ClusterApi, 'createBlock' | 'getBlock'>;
   /** What an agent hears of the blocks; may be old. */
   readonly hear: () => Promise<Blocks>;
   /** What the API server has now. */
@@ -56,7 +56,7 @@ interface RaceOptions {
 /** 32 hexadecimal digits of its own for each agent. */
 export const stateIdOf = (node: string): string => createHash('md5').update(node).digest('hex');
 
-const unexpected = (): never => assert.fail('nothing but claims is to be asked for');
+const unexpected = (): never => assert.fail('nothing but blocks is to be asked for');
 
 /** Share of an agent's steps before which it hears of the others' claims. */
 const HEARD = 0.5;
@@ -87,7 +87,7 @@ export async function raceForBlocks(world: RaceWorld, options: RaceOptions): Pro
         },
         replaceBlock: unexpected,
         deleteBlock: unexpected,
-        getBlock: unexpected,
+        getBlock: (name) => connection.getBlock(name),
         getPeer: unexpected,
         getNode: unexpected,
       },
