@@ -1,6 +1,7 @@
 // The C loop on nodes that Weft has furnished: bridge, routes, connection tracking and nftables rules are Weft's, its agents are gone. Beside the
 // C loop on bare nodes it tells what the node's own plumbing costs, and beside Weft what the data plane's program costs.
-import { runScript } from '../../test/lab/command.ts';
+import { runScript, tryCommand } from '../../test/lab/command.ts';
+import { until } from '../../test/lab/condition.ts';
 import type { Lab } from '../../test/lab/lab.ts';
 import type { LabProcess } from '../../test/lab/process.ts';
 import { LIMIT_PROGRAM } from './compiled.ts';
@@ -21,7 +22,15 @@ export async function makeFurnishedLimit(lab: Lab): Promise<Side> {
   const from = await left.addPod('left');
   const to = await right.addPod('right');
   const nodes: Link['nodes'] = [left.namespace, right.namespace];
-  await Promise.all([left.agent.kill(), right.agent.kill()]); // the TUN goes with them, the rest stays
+  // The TUN goes with the last of their processes, the rest stays.
+  await Promise.all(
+    [left, right].map(async ({ agent, namespace }) => {
+      await agent.kill();
+      const isGone = async (): Promise<boolean> =>
+        (await tryCommand(namespace.place, ['test', '-e', `/sys/class/net/${DEVICE}`])).status !== 0;
+      await until(isGone, { what: `"${DEVICE}" of ${namespace.name} to go` });
+    }),
+  );
   const link: Link = { name, nodes, blocks: [RANGE, RANGE], mtu: MTU };
   const programs: LabProcess[] = [];
   for (const [index, node] of nodes.entries()) {

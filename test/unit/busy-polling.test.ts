@@ -41,12 +41,22 @@ test('BusyPolling stops to look when packets come rarely, or when something else
 
 test('BusyPolling rests where packets come only when it sleeps, and tries again later', () => {
   const polling = new BusyPolling();
-  sleepTimes(polling, 6, 0.03);
+  sleepTimes(polling, 9, 0.03); // one before the first look, and eight in vain
   assert.equal(polling.lookMs, 0);
+  assert.ok(polling.isResting);
   sleepTimes(polling, REST_SLEEPS, 0.03);
   assert.equal(polling.lookMs, 0);
   sleepTimes(polling, 1, 0.03);
   assert.ok(polling.lookMs > 0);
+});
+
+test('BusyPolling rests where every other sleep is too short to look for and the others too long', () => {
+  const polling = new BusyPolling();
+  for (let round = 0; round < 8; round++) {
+    polling.slept(0.03, true);
+    polling.slept(0.09, true);
+  }
+  assert.ok(polling.isResting);
 });
 
 test('BusyPolling goes on where looking finds packets', () => {
