@@ -33,7 +33,7 @@ import { type DataplaneStats, COUNTER, GAUGE, HISTOGRAM } from './stats.ts';
 export const NEVER: number = Number.POSITIVE_INFINITY;
 
 /** Requests that leave at one moment: each moment may wake a process that slept. */
-const REQUESTS_A_MOMENT = 4;
+const REQUESTS_A_MOMENT = 10;
 /** Requests that one call of sendDue() sends at most, so that packets are never kept waiting. */
 const REQUESTS_AT_ONCE = 64;
 /** Nodes that start together do not all ask at once. */
