@@ -52,6 +52,33 @@ test('after a start each block is asked for once: of one that a list still shows
   assert.equal(reads, 1);
 });
 
+test('an API that goes away between the list and the question: after three seconds the list is believed', async () => {
+  const { api, claims, pool, view, settle, time } = createRig({
+    prepare: (api) => {
+      api.give('10.32.9.0/26', 'a', { order: 1, stateId: STATE });
+      api.give('10.32.9.64/26', 'a', { uid: 'old-uid', order: 2, stateId: STATE });
+    },
+    source: 'snapshot',
+  });
+  view.source = 'api';
+  api.readFailure = 'UNAVAILABLE';
+  let waitMs = await settle();
+  assert.deepEqual(pool.blocks, []);
+  const since = time.now;
+  while (pool.blocks.length === 0 && time.now - since < 10_000) {
+    assert.ok(waitMs !== undefined && waitMs > 0);
+    time.now += waitMs;
+    waitMs = await settle();
+  }
+  assert.ok(time.now - since >= 3000);
+  assert.deepEqual(pool.blocks.map(formatCidr), ['10.32.9.0/26'], 'not the one of an earlier Node');
+  api.readFailure = undefined;
+  time.now += 60_000;
+  await settle();
+  assert.deepEqual(pool.blocks.map(formatCidr), ['10.32.9.0/26', '10.32.9.64/26']);
+  assert.equal(claims.isSettled(), true);
+});
+
 test('a block of another state directory of this node name is left alone; one with pods of ours gives out nothing more', async () => {
   const { api, claims, pool, settle, events } = createRig({
     prepare: (api, pool) => {

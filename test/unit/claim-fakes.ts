@@ -8,6 +8,7 @@ import { peer } from './kube-fakes.ts';
 
 export const QUARANTINE = 600_000;
 export const QUIET = 600_000;
+export const SILENCE = 3000;
 
 interface Given {
   /** Of the Node. */
@@ -31,6 +32,7 @@ export class SimulatedApi {
   writes: string[] = [];
   reads: string[] = [];
   failure: string | undefined;
+  readFailure: string | undefined;
   /** Fails after the write was done: the answer got lost. */
   loseAnswer = false;
   #nextUid = 1;
@@ -64,6 +66,8 @@ export class SimulatedApi {
   }
   async getBlock(name: string): Promise<AddressBlock> {
     this.reads.push(name);
+    if (this.readFailure !== undefined)
+      throw new OperationError(`api: ${this.readFailure}`, { code: this.readFailure });
     const object = this.objects.get(name);
     if (object === undefined) throw new OperationError(`${name} is gone`, { code: 'NOT_FOUND' });
     return object;

@@ -2,11 +2,10 @@
 // when they were empty for a while. Creating the
 // object is the claim; ALREADY_EXISTS means to choose another. One decision and at most one API write a step; nothing while idle.
 // Invariant: addresses are given out only of blocks that the API was seen to accept as ours, under the Node as it is now, and that no
-// other node was seen to hold; after a start, of blocks that it was asked for one by one, as soon as it can be.
+// other node was seen to hold; after a start, of blocks that it was asked for one by one, if it answers in time.
 import { type Cidr, blockCidr, formatCidr } from '../../../proto/address.ts';
 import { formatBlockName } from '../../ipam/block-name.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
-import type { AddressBlock } from '../../../proto/api-kinds.ts';
 import type { ClusterApi } from '../../kube/api-client.ts';
 import { codeOf } from '../../operation-error.ts';
 import type { ClaimOutcome } from '../../telemetry/ipam-metrics.ts';
@@ -16,29 +15,23 @@ import { RewritePace } from '../rewrite-pace.ts';
 import { withRemedy } from '../cluster/api-remedy.ts';
 import type { Trouble } from '../trouble.ts';
 import { AbandonedBlocks } from './abandoned-blocks.ts';
+import { BlockConfirmation, type BlockConfirmationOptions } from './block-confirmation.ts';
 import { BlockDemand, type BlockDemandOptions } from './block-demand.ts';
 import { ClaimBackoff } from './claim-backoff.ts';
 import { ClaimChoice, type ClaimChoiceOptions } from './claim-choice.ts';
-import {
-  type BlockView,
-  type NodeIdentity,
-  type OwnBlock,
-  OwnBlocks,
-  blockObject,
-  isHeldBy,
-  type OwnBlockState,
-} from './own-blocks.ts';
+import { type BlockView, type OwnBlock, OwnBlocks, blockObject, type OwnBlockState } from './own-blocks.ts';
 
-export interface BlockClaimsOptions extends ClaimChoiceOptions, Omit<BlockDemandOptions, 'held' | 'left'> {
-  readonly node: NodeIdentity;
+export interface BlockClaimsOptions
+  extends
+    ClaimChoiceOptions,
+    Omit<BlockDemandOptions, 'held' | 'left'>,
+    Omit<BlockConfirmationOptions, 'own'> {
+  readonly view: () => BlockView;
   readonly api: Pick<
     ClusterApi,
     'createBlock' | 'replaceBlock' | 'deleteBlock' | 'getBlock' | 'getPeer' | 'getNode'
   >;
-  readonly view: () => BlockView;
   readonly pool: Pick<LoggedAddressPool, 'list' | 'usedIn' | 'setBlocks' | 'usage'>;
-  /** Milliseconds of the clock that `freedBlocks` is told in. */
-  readonly now: () => number;
   readonly log: Pick<Logger, 'debug' | 'info' | 'warn'>;
   /** Told of each attempt to claim a block; `seconds`: since one was wanted. */
   readonly claimed?: ((attempt: ClaimAttempt) => void) | undefined;
@@ -85,6 +78,7 @@ class Claims implements BlockClaims {
   #isExhausted = false;
   readonly #demand: BlockDemand;
   readonly #abandoned: AbandonedBlocks;
+  readonly #confirmation: BlockConfirmation;
 
   constructor(options: BlockClaimsOptions) {
     this.#options = options;
@@ -97,6 +91,7 @@ class Claims implements BlockClaims {
       left: (now) => this.#left(now),
     });
     this.#abandoned = new AbandonedBlocks(options);
+    this.#confirmation = new BlockConfirmation({ ...options, own: this.#own });
     this.look();
   }
 
@@ -247,35 +242,16 @@ class Claims implements BlockClaims {
     return 0;
   }
 
-  /** Seen as ours in a list, which may be old. One of the Node's earlier life is written again: who wants to take it back finds it changed. */
   async #confirm(block: OwnBlock): Promise<number | undefined> {
-    const { api, node, log, now } = this.#options;
     try {
-      const present = await api.getBlock(block.name);
-      if (!isHeldBy(node, present)) return this.#retry.lostRace(now());
-      if (present.spec.nodeUid !== node.uid) {
-        await api.replaceBlock(this.#renewed(block, present));
-        log.info('block_confirmed', `Block ${block.name} is held under the Node's new identity`, {
-          block: block.name,
-        });
-      }
+      if (!(await this.#confirmation.ask(block))) return this.#retry.lostRace(this.#options.now());
     } catch (error) {
-      // Changed or taken back meanwhile: the view will show it.
-      const code = codeOf(error);
-      return code === 'CONFLICT' || code === 'NOT_FOUND' ? this.#retry.lostRace(now()) : this.#failed(error);
+      this.#tellPool();
+      return this.#failed(error);
     }
     this.#succeeded();
-    block.confirmed = true;
     this.#tellPool();
     return 0;
-  }
-
-  #renewed(block: OwnBlock, { metadata }: AddressBlock): AddressBlock {
-    const wanted = blockObject({ ...block, order: this.#own.settledOrder(block) }, this.#options.node);
-    return {
-      ...wanted,
-      metadata: { ...metadata, annotations: { ...metadata.annotations, ...wanted.metadata.annotations } },
-    };
   }
 
   trouble(): Trouble | undefined {

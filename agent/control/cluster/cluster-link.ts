@@ -128,6 +128,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       blockPrefixLength: settings.blockPrefixLength,
       quarantineMs: settings.blockQuarantineMs,
       quietMs: settings.blockQuietMs,
+      silenceMs: SILENCE_MS,
       api: {
         createBlock: (block) => connected().createBlock(block),
         replaceBlock: (block) => connected().replaceBlock(block),
