@@ -31,8 +31,10 @@ const CONNECTING_PROCESSES = 8;
 const LOAD_AHEAD_MS = 500;
 const PAIR_SECONDS = 1.2;
 
-/** A node counts as idle when its start, at which every peer is asked, lies so far behind it. */
-const SETTLED_SECONDS = 15;
+/** A node counts as idle when its start, at which every peer is asked and the doctor runs, lies so far behind it. */
+const SETTLED_SECONDS = 45;
+/** What happens once in several seconds is in it; the doctor's half a second in ten minutes is not. */
+const IDLE_SECONDS = 12;
 
 const more = { better: 'more' } as const;
 const less = { better: 'less' } as const;
@@ -98,12 +100,12 @@ export const MEASURES: readonly Measure[] = [
       },
       { key: 'idle.memory', part: 'memory (PSS)', unit: 'MB', digits: 1, ...less, ...alone },
     ],
-    take: async (side, { seconds }) => {
+    take: async (side) => {
       await pause(Math.max(0, SETTLED_SECONDS - youngestSeconds(side.programs().flat())) * 1000);
       const costs = side.programs().map((programs) => startAccount(programs));
-      await pause(seconds * 1000);
+      await pause(IDLE_SECONDS * 1000);
       const busiest = Math.max(...costs.map((costSince) => costSince().programSeconds));
-      return ofPrograms(side, { idle: (busiest / seconds) * 100, 'idle.memory': memoryOfNode(side) });
+      return ofPrograms(side, { idle: (busiest / IDLE_SECONDS) * 100, 'idle.memory': memoryOfNode(side) });
     },
   },
   {
