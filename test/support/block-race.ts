@@ -11,7 +11,7 @@ import type { HttpClient } from '../../agent/kube/http.ts';
 import { type Cidr, formatCidr } from '../../proto/address.ts';
 import { decodeAddressBlock } from '../../proto/api-decode.ts';
 import { ADDRESS_BLOCKS, API_GROUP_VERSION, type AddressBlock } from '../../proto/api-kinds.ts';
-import { QUARANTINE, QUIET, SILENCE, SimulatedPool } from '../unit/claim-fakes.ts';
+import { QUARANTINE, QUIET, SimulatedPool } from '../unit/claim-fakes.ts';
 
 export type Blocks = ReadonlyMap<string, AddressBlock>;
 
@@ -80,7 +80,6 @@ export async function raceForBlocks(world: RaceWorld, options: RaceOptions): Pro
       blockPrefixLength,
       quarantineMs: QUARANTINE,
       quietMs: QUIET,
-      silenceMs: SILENCE,
       api: {
         createBlock: (block) => {
           creates += 1;

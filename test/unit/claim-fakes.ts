@@ -8,7 +8,6 @@ import { peer } from './kube-fakes.ts';
 
 export const QUARANTINE = 600_000;
 export const QUIET = 600_000;
-export const SILENCE = 3000;
 
 interface Given {
   /** Of the Node. */

@@ -1,7 +1,7 @@
 // Block claims over the simulated API and pool, with a clock that tests set.
 import { type BlockClaims, createBlockClaims } from '../../agent/control/blocks/block-claims.ts';
 import { parseCidr } from '../../proto/address-text.ts';
-import { QUARANTINE, QUIET, SILENCE, SimulatedApi, SimulatedPool } from './claim-fakes.ts';
+import { QUARANTINE, QUIET, SimulatedApi, SimulatedPool } from './claim-fakes.ts';
 
 /** Of the node "a". */
 export const STATE: string = 'a'.repeat(32);
@@ -39,7 +39,6 @@ export function createRig(
     blockPrefixLength: 26,
     quarantineMs: QUARANTINE,
     quietMs: QUIET,
-    silenceMs: SILENCE,
     api,
     view: () => ({
       source: view.source,

@@ -133,7 +133,6 @@ test('BlockClaims: a block that Kubernetes collects again and again is restored 
     blockPrefixLength: 26,
     quarantineMs: 600_000,
     quietMs: 600_000,
-    silenceMs: 3000,
     api,
     view: () => ({
       source: 'api',

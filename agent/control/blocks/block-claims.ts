@@ -1,6 +1,6 @@
-// Claims address blocks: the first one on join, one spare ahead of need unless the last ones are left for nodes that have none, others back
-// when they were empty for a while. Creating the
-// object is the claim; ALREADY_EXISTS means to choose another. One decision and at most one API write a step; nothing while idle.
+// Claims address blocks: the first one on join, one spare ahead of need unless the last ones are left for nodes that have none; gives others
+// back when they were empty for a while. Creating the object is the claim; ALREADY_EXISTS means to choose another. One decision and at most
+// one API write a step; nothing while idle.
 // Invariant: addresses are given out only of blocks that the API was seen to accept as ours, under the Node as it is now, and that no
 // other node was seen to hold; after a start, of blocks that it was asked for one by one, if it answers in time.
 import { type Cidr, blockCidr, formatCidr } from '../../../proto/address.ts';
@@ -26,6 +26,8 @@ export interface BlockClaimsOptions
     ClaimChoiceOptions,
     Omit<BlockDemandOptions, 'held' | 'left'>,
     Omit<BlockConfirmationOptions, 'own'> {
+  /** Milliseconds of the clock that `freedBlocks` is told in. */
+  readonly now: () => number;
   readonly view: () => BlockView;
   readonly api: Pick<
     ClusterApi,
@@ -47,7 +49,9 @@ export interface BlockClaims {
   step(): Promise<number | undefined>;
   /** Takes in what the view says, at once and without a request: a step under way may wait for an answer. */
   look(): void;
-  /** Whether the API was heard and the blocks that it shows as this node's are its own. */
+  /** The API was asked about the blocks that it listed and keeps silent: from now on what it listed counts. */
+  believe(): void;
+  /** Once the API is heard: whether each block of this node is known to be its own. */
   isSettled(): boolean;
   /** What addresses are given out of, in the order of claim. */
   usable(): readonly Cidr[];
@@ -105,7 +109,7 @@ class Claims implements BlockClaims {
   }
 
   isSettled(): boolean {
-    return this.#options.view().source === 'api' && this.#inState('held').every(({ confirmed }) => confirmed);
+    return this.#inState('held').every(({ confirmed }) => confirmed);
   }
 
   pendingClaims(): number {
@@ -186,6 +190,12 @@ class Claims implements BlockClaims {
     this.#tellPool();
   }
 
+  believe(): void {
+    this.look();
+    this.#own.believe(this.#options.view());
+    this.#tellPool();
+  }
+
   /** The pool hears of the blocks when they changed. */
   #tellPool(): void {
     const usable = this.usable();
@@ -246,7 +256,6 @@ class Claims implements BlockClaims {
     try {
       if (!(await this.#confirmation.ask(block))) return this.#retry.lostRace(this.#options.now());
     } catch (error) {
-      this.#tellPool();
       return this.#failed(error);
     }
     this.#succeeded();

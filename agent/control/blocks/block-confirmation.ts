@@ -4,24 +4,12 @@ import type { AddressBlock } from '../../../proto/api-kinds.ts';
 import type { ClusterApi } from '../../kube/api-client.ts';
 import { codeOf } from '../../operation-error.ts';
 import type { Logger } from '../../telemetry/logger.ts';
-import {
-  type BlockView,
-  type NodeIdentity,
-  type OwnBlock,
-  type OwnBlocks,
-  blockObject,
-  isHeldBy,
-} from './own-blocks.ts';
+import { type NodeIdentity, type OwnBlock, type OwnBlocks, blockObject, isHeldBy } from './own-blocks.ts';
 
 export interface BlockConfirmationOptions {
   readonly node: NodeIdentity;
   readonly own: Pick<OwnBlocks, 'settledOrder'>;
   readonly api: Pick<ClusterApi, 'getBlock' | 'replaceBlock'>;
-  readonly view: () => BlockView;
-  /** How long after a start the API may keep silent about a block before what a list says of it counts. */
-  readonly silenceMs: number;
-  /** Milliseconds of the clock that `freedBlocks` is told in. */
-  readonly now: () => number;
   readonly log: Pick<Logger, 'info'>;
 }
 
@@ -34,6 +22,12 @@ export class BlockConfirmation {
 
   /** False: it is not ours any more, or was changed meanwhile; the view will show it. Throws OperationError when the API does not tell. */
   async ask(block: OwnBlock): Promise<boolean> {
+    block.confirmed = await this.#isOurs(block);
+    block.contradicted = !block.confirmed;
+    return block.confirmed;
+  }
+
+  async #isOurs(block: OwnBlock): Promise<boolean> {
     const { api, node, log } = this.#options;
     try {
       const present = await api.getBlock(block.name);
@@ -48,10 +42,8 @@ export class BlockConfirmation {
     } catch (error) {
       const code = codeOf(error);
       if (code === 'CONFLICT' || code === 'NOT_FOUND') return false;
-      this.#believeList(block);
       throw error;
     }
-    block.confirmed = true;
     return true;
   }
 
@@ -62,12 +54,5 @@ export class BlockConfirmation {
       ...wanted,
       metadata: { ...metadata, annotations: { ...metadata.annotations, ...wanted.metadata.annotations } },
     };
-  }
-
-  /** The API went away between the list and the question: as if it had not been heard, pods are served from what is known. */
-  #believeList(block: OwnBlock): void {
-    const { view, node, now, silenceMs } = this.#options;
-    if (now() - block.askedAtMs < silenceMs) return;
-    block.confirmed = view().blocks.get(block.name)?.spec.nodeUid === node.uid;
   }
 }

@@ -53,6 +53,8 @@ export interface OwnBlock {
    * says it. A list can be older than the block's loss, and others may have one of an earlier incarnation, so what is not is not used.
    */
   confirmed: boolean;
+  /** The API was asked, and did not say what the list says. */
+  contradicted: boolean;
   /** When it was created or last asked for; an unseen one is given time to show up. */
   askedAtMs: number;
   /** Since when it has no pods, as far as we looked. */
@@ -129,6 +131,16 @@ export class OwnBlocks {
     return this.list().flatMap((block) => this.#compare(block, view, nowMs) ?? []);
   }
 
+  /** What the view says of blocks that the API keeps silent about counts. */
+  believe(view: BlockView): void {
+    const { node } = this.#options;
+    for (const block of this.#blocks.values()) {
+      const object = view.blocks.get(block.name);
+      const isListed = object !== undefined && isHeldBy(node, object) && object.spec.nodeUid === node.uid;
+      if (isListed && !block.contradicted) block.confirmed = true;
+    }
+  }
+
   #adopt(view: BlockView, nowMs: number): void {
     const { node, range, blockPrefixLength } = this.#options;
     for (const object of view.blocks.values()) {
@@ -198,6 +210,7 @@ export class OwnBlocks {
       state: 'held',
       seen: false,
       confirmed: true,
+      contradicted: false,
       askedAtMs,
       emptySinceMs: undefined,
     };

@@ -28,6 +28,7 @@ import { createPeerPublication } from './peer-publication.ts';
 import { type NodeEvents, createNodeEvents } from './node-events.ts';
 import { type ObjectWatchOptions, createObjectWatch } from './object-watch.ts';
 import { type ServiceRanges, createServiceRanges, overlaps } from './service-ranges.ts';
+import { startSettling } from './settling.ts';
 import { LastingFailure } from '../../telemetry/told-once.ts';
 import { createPersistentTask } from '../persistent-task.ts';
 import { type Trouble, isLastingAnswer, troubleOf } from '../trouble.ts';
@@ -89,9 +90,6 @@ const PUBLICATION = 'publication';
 const CREDENTIALS = 'credentials';
 /** What ends by itself within that time is not told to the cluster: roles take a moment to be seen everywhere. */
 const SETTLE_MS = 5000;
-/** Pods wait no longer for an API that is away. */
-export const SILENCE_MS = 3000;
-
 export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   const { settings, view, pool, clock, random, log } = options;
   let identity = options.nodeUid === undefined ? undefined : identityOf(settings.nodeName, options.nodeUid);
@@ -107,10 +105,14 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   /** The Node object is not there, so what it would own is collected at once. */
   let isNodeGone = false;
   const rival = new RivalMachine({ nodeName: settings.nodeName, stateId: options.stateId, clock, log });
-  const settled = Promise.withResolvers<void>();
-  const cancelSilence = clock.setTimer(SILENCE_MS, settled.resolve);
+  const settling = startSettling(clock, () => {
+    claims?.believe();
+    options.changed();
+  });
   const settle = (): void => {
-    if (isIdentityConfirmed && claims?.isSettled() === true) settled.resolve();
+    if (claims === undefined || view.current().source === 'snapshot') return;
+    settling.asking();
+    if (isIdentityConfirmed && claims.isSettled()) settling.settled();
   };
   const identityFailure = new LastingFailure();
   const credentialsFailure = new LastingFailure();
@@ -128,7 +130,6 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       blockPrefixLength: settings.blockPrefixLength,
       quarantineMs: settings.blockQuarantineMs,
       quietMs: settings.blockQuietMs,
-      silenceMs: SILENCE_MS,
       api: {
         createBlock: (block) => connected().createBlock(block),
         replaceBlock: (block) => connected().replaceBlock(block),
@@ -145,6 +146,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       claimed: options.claimed,
     });
     loop = startBlockClaims({ claims, clock, stepped: settle, changed: options.changed });
+    settle();
   };
 
   // Claims write only once the view came from the API, so by then there is a client.
@@ -344,10 +346,11 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
     serviceConflict: () => serviceRanges.conflict(),
     serviceRanges: () => serviceRanges.known(),
     events,
-    settled: settled.promise,
+    settled: settling.over,
     viewChanged() {
       rival.look(view.current());
       claims?.look(); // before anything else is served: what is another node's now is given out no more
+      settle();
       const own = identity && view.current().peers.get(identity.nodeName);
       // Deleted together with the Node, or for the first time: the Node may be another one now.
       if (api !== undefined && own === undefined && view.current().source === 'api') identityTask.request();
@@ -359,7 +362,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
     },
     async stop() {
       stopped = true;
-      cancelSilence();
+      settling.stop();
       configurationTask.stop();
       serviceRanges.stop();
       events.stop();
