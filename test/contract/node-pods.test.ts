@@ -3,7 +3,11 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { describe, it } from 'node:test';
 
+import { openPodGuard } from '../../agent/control/node/pod-guard.ts';
+import { ensurePodPorts } from '../../agent/control/node/port-upkeep.ts';
 import { textsOf } from '../../agent/control/repair.ts';
+import { findLink } from '../../agent/linux/interface.ts';
+import { NETLINK_ROUTE, type NetlinkSocket, openNetlink } from '../../agent/linux/netlink-socket.ts';
 import { parseIpv4 } from '../../proto/address-text.ts';
 import { openFurnishedNode } from './furnished-node.ts';
 import { run, settle, unwantedDatagrams } from './network-namespaces.ts';
@@ -45,6 +49,32 @@ describe('NodeNetwork.ensure with pods attached', () => {
       }
     });
   }
+
+  it('a port that is taken off the bridge while it looks is no failure, and comes back at the next look', () => {
+    const pod = attachPod(links, '10.32.0.16');
+    const port = pod.request.hostInterface;
+    const netlink = openNetlink(NETLINK_ROUTE);
+    const guard = openPodGuard();
+    const look = (route: NetlinkSocket): readonly string[] => {
+      const bridge = findLink(netlink, 'weave')!; // !: the node is furnished
+      return textsOf(ensurePodPorts({ route, guard, bridge, known: [], seen: new Map() }));
+    };
+    run(`bridge link set dev ${port} hairpin off`);
+    const disturbed: NetlinkSocket = {
+      ...netlink,
+      request(message, action) {
+        if (action === `change interface "${port}"`) run(`ip link set ${port} nomaster`);
+        return netlink.request(message, action);
+      },
+    };
+    assert.deepEqual(look(disturbed), []);
+    assert.deepEqual(look(netlink), [`made "${port}" a port of "weave" again`]);
+    assert.deepEqual(links.inspect(pod.request), []);
+    guard.close();
+    netlink.close();
+    links.detach(port, pod.request.address);
+    pod.close();
+  });
 
   it('keeps the elements of pods when peers or the masquerade setting change', async () => {
     const pod = attachPod(links, '10.32.0.14');

@@ -204,7 +204,7 @@ export function createNodeNetwork({ route, firewall, guard }: NodeNetworkPorts):
     // Before the ports: it would take the smallest MTU of theirs, and below 1280 lose its IPv6 settings.
     if (made) setLink(route, BRIDGE, { mtu });
     const bridge = made ? findLink(route, BRIDGE) : undefined;
-    if (bridge !== undefined) movePodPorts(route, bridge);
+    if (bridge !== undefined) movePodPorts({ route, bridge });
     const changed = ensureLink(BRIDGE, bridgeWanted(nodeIp, mtu));
     return made ? [`made bridge "${BRIDGE}"`] : changed;
   }

@@ -26,10 +26,13 @@ export interface KnownPod {
   readonly address: Ipv4;
 }
 
-export interface PodPortsOptions {
+interface PortPlace {
   readonly route: NetlinkSocket;
-  readonly guard: PodGuard;
   readonly bridge: Link;
+}
+
+export interface PodPortsOptions extends PortPlace {
+  readonly guard: PodGuard;
   readonly known: readonly KnownPod[];
   /** Each port as it was first seen, by index; kept here from look to look. */
   readonly seen: Map<number, SeenPort>;
@@ -88,14 +91,24 @@ const portWanted = ({ alias, mtu }: SeenPort): LinkChange => ({
   ipv6Addresses: false,
 });
 
+/**
+ * Whether a change failed because the port is another than a moment ago: its pod went away, its other end went down, or somebody took it off
+ * the bridge. The kernel tells of each, and the next look sees it.
+ */
+function isOvertaken(error: unknown, { route, bridge }: PortPlace, name: string): boolean {
+  const code = codeOf(error);
+  if (code === 'ENODEV' || code === 'ENETDOWN') return true;
+  return code === 'EOPNOTSUPP' && findLink(route, name)?.master !== bridge.index;
+}
+
 /** For a bridge that was made again: one that goes up with its ports carries packets at once, without them only when the kernel has noticed. */
-export function movePodPorts(route: NetlinkSocket, bridge: Link): void {
+export function movePodPorts({ route, bridge }: PortPlace): void {
   for (const { link } of listPodPorts(route)) {
     try {
       setLink(route, link.name, { master: bridge.index });
       setLink(route, link.name, { port: { hairpin: 1 } });
     } catch (error) {
-      if (codeOf(error) !== 'ENODEV') throw error; // the pod went away meanwhile
+      if (!isOvertaken(error, { route, bridge }, link.name)) throw error;
     }
   }
 }
@@ -227,8 +240,7 @@ export function ensurePodPorts(options: PodPortsOptions): readonly Repair[] {
     try {
       repairs.push(...repairsOf('pod_port', ensurePort(options, port)));
     } catch (error) {
-      // The pod went away meanwhile, or its other end went down.
-      if (codeOf(error) !== 'ENODEV' && codeOf(error) !== 'ENETDOWN') throw error;
+      if (!isOvertaken(error, options, port.link.name)) throw error;
     }
   }
   forgetGone(route, seen, ports);
