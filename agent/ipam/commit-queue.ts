@@ -63,11 +63,6 @@ export class CommitQueue {
     return this.#failure;
   }
 
-  /** Entries that are not durable yet. */
-  get pending(): number {
-    return this.#waiting.length;
-  }
-
   /** Resolves when the entry is durable. On failure calls `undo` at once, before anything else is written, and rejects. */
   commit(entry: LogEntry, undo: () => void): Promise<void> {
     return this.#wait({ bytes: encodeLogEntry(entry), undo });

@@ -36,7 +36,7 @@ before(async () => {
 });
 after(() => {
   for (const pod of [mallory, bob]) {
-    links.detach(pod.request.hostInterface, pod.request.address);
+    links.detach(pod.request.hostInterface);
     pod.close();
   }
   network.close();

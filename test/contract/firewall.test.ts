@@ -47,7 +47,7 @@ before(async () => {
   outside.run('ping -c1 -W2 172.31.0.11');
 });
 after(() => {
-  links.detach(pod.request.hostInterface, pod.request.address);
+  links.detach(pod.request.hostInterface);
   network.close();
 });
 
@@ -163,7 +163,7 @@ END`);
     pod.run('ping -c3 -i0.2 -W2 10.32.0.3');
     assert.ok(snmpCounter(run, ['Icmp', 'OutRedirects']) > made, 'the kernel makes them');
     for (const at of [pod, neighbour]) assert.equal(snmpCounter(at.run, ['Icmp', 'InRedirects']), 0);
-    links.detach(neighbour.request.hostInterface, neighbour.request.address);
+    links.detach(neighbour.request.hostInterface);
   });
 
   it('lets its counters be read over netlink, without those of a namesake, and without tables', () => {

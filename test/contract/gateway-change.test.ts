@@ -18,7 +18,7 @@ const bridgeAddresses = (): string => {
 test('the last pod goes: the bridge keeps its MTU, nothing is left to repair', async () => {
   const pod = attachPod(links, '10.32.0.2');
   assert.deepEqual(await network.ensure(DESIRED), []);
-  links.detach(pod.request.hostInterface, pod.request.address);
+  links.detach(pod.request.hostInterface);
   pod.close();
   assert.equal(json(run('ip -j link show weave'))[0]?.['mtu'], DESIRED.mtu);
   assert.deepEqual(await network.ensure(DESIRED), []);
@@ -35,7 +35,7 @@ test('another first block: pods keep the gateway of their ADD; it goes when ther
   assert.equal(bridgeAddresses(), '10.32.0.1 10.32.0.65');
   assert.match(pod.run('ping -c1 -W2 10.32.0.1'), /ttl=64/);
   assert.deepEqual(await network.ensure(next), []);
-  links.detach(pod.request.hostInterface, pod.request.address);
+  links.detach(pod.request.hostInterface);
   pod.close();
   assert.deepEqual(await network.ensure(next), [
     { object: 'address', text: 'removed address 10.32.0.1/32 from "weave"' },

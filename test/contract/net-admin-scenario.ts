@@ -11,6 +11,6 @@ const made = await network.ensure(DESIRED);
 links.attach(request);
 const differs = links.inspect(request);
 const again = await network.ensure(DESIRED);
-const detached = links.detach(request.hostInterface, request.address);
+const detached = links.detach(request.hostInterface);
 network.close();
 console.log(JSON.stringify({ made: made.length, differs, again, detached }));

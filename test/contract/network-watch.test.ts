@@ -53,7 +53,7 @@ describe('openNetworkWatch', () => {
   });
   afterEach(async () => {
     watch.close();
-    links.detach(pod.request.hostInterface, pod.request.address);
+    links.detach(pod.request.hostInterface);
     pod.close();
     await network.ensure(DESIRED);
   });
@@ -118,7 +118,7 @@ describe('openNetworkWatch', () => {
     const stays = attachPod(links, '10.32.0.16');
     for (const address of ['10.32.0.13', '10.32.0.14', '10.32.0.15']) {
       const other = attachPod(links, address);
-      links.detach(other.request.hostInterface, other.request.address);
+      links.detach(other.request.hostInterface);
       other.close();
     }
     run(
@@ -132,7 +132,7 @@ describe('openNetworkWatch', () => {
     run('ip addr add 192.0.2.7/24 dev weave');
     await until(() => disturbances.some(({ rules }) => !rules), { what: 'the address that marks the end' });
     assert.equal(disturbances.length, 2);
-    links.detach(stays.request.hostInterface, stays.request.address);
+    links.detach(stays.request.hostInterface);
     stays.close();
   });
 });

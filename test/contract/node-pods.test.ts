@@ -44,7 +44,7 @@ describe('NodeNetwork.ensure with pods attached', () => {
       assert.equal(elements().length, 2);
       first.run('ping -c1 -W2 10.32.0.13');
       for (const pod of [first, second]) {
-        links.detach(pod.request.hostInterface, pod.request.address);
+        links.detach(pod.request.hostInterface);
         pod.close();
       }
     });
@@ -72,7 +72,7 @@ describe('NodeNetwork.ensure with pods attached', () => {
     assert.deepEqual(links.inspect(pod.request), []);
     guard.close();
     netlink.close();
-    links.detach(port, pod.request.address);
+    links.detach(port);
     pod.close();
   });
 
@@ -83,7 +83,7 @@ describe('NodeNetwork.ensure with pods attached', () => {
       assert.ok(!words.some((word) => word.includes('pods')), words.join('\n'));
       assert.deepEqual(elements(), [pod.request.hostInterface]);
     }
-    links.detach(pod.request.hostInterface, pod.request.address);
+    links.detach(pod.request.hostInterface);
     pod.close();
   });
 
@@ -102,7 +102,7 @@ describe('NodeNetwork.ensure with pods attached', () => {
     }
     run('echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter');
     queue.close();
-    links.detach(pod.request.hostInterface, pod.request.address);
+    links.detach(pod.request.hostInterface);
     pod.close();
   });
 });
@@ -126,7 +126,7 @@ END`);
       assert.match(first.run('ping -c2 -i0.2 -W2 10.96.0.2'), / 0% packet loss/);
       run(`nft delete table ip services; echo 0 > ${BRIDGE_NETFILTER}`);
       for (const pod of [first, second]) {
-        links.detach(pod.request.hostInterface, pod.request.address);
+        links.detach(pod.request.hostInterface);
         pod.close();
       }
     });

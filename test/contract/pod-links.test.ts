@@ -63,7 +63,7 @@ describe('PodLinks.attach', () => {
 
     for (const pod of [first, second]) {
       assert.deepEqual(links.inspect(pod.request), []);
-      links.detach(pod.request.hostInterface, pod.request.address);
+      links.detach(pod.request.hostInterface);
       pod.close();
     }
   });
@@ -78,7 +78,7 @@ describe('PodLinks.attach', () => {
       formatMac(link.hostMac),
     );
     assert.deepEqual(links.list(), [{ hostInterface: request.hostInterface, alias: request.alias }]);
-    links.detach(request.hostInterface, request.address);
+    links.detach(request.hostInterface);
     pod.close();
   });
 
@@ -106,7 +106,7 @@ describe('PodLinks.attach', () => {
     );
     // The refused attach must not have taken the attached one down.
     assert.deepEqual(links.inspect(request), []);
-    links.detach(request.hostInterface, request.address);
+    links.detach(request.hostInterface);
     pod.close();
     other.close();
   });
@@ -162,7 +162,7 @@ describe('PodLinks.attach', () => {
     }
     assert.ok(step > 10, `an attach has ${step - 2} requests`);
     assert.deepEqual(links.inspect(request), []);
-    links.detach(request.hostInterface, request.address);
+    links.detach(request.hostInterface);
     pod.close();
   });
 
@@ -184,7 +184,7 @@ describe('PodLinks.attach', () => {
     await network.ensure(DESIRED);
     links.attach(request);
     assert.deepEqual(links.inspect(request), []);
-    links.detach(request.hostInterface, request.address);
+    links.detach(request.hostInterface);
     pod.close();
   });
 });
@@ -195,13 +195,13 @@ describe('PodLinks.attach of an address that another pod had', () => {
     const other = attachPod(links, '10.32.0.13'); // with its last port the bridge would lose its carrier, and the node what it learned
     const before = attachPod(links, address);
     assert.match(run(`ping -c1 -W2 ${address}`), /ttl=64/);
-    links.detach(before.request.hostInterface, before.request.address);
+    links.detach(before.request.hostInterface);
     const pod = makePodNamespace();
     const request = { ...requestFor(pod, address), alias: `weft:another:eth0:${address}` };
     links.attach(request);
     assert.match(run(`ping -c1 -W2 ${address}`), /ttl=64/);
-    links.detach(request.hostInterface, request.address);
-    links.detach(other.request.hostInterface, other.request.address);
+    links.detach(request.hostInterface);
+    links.detach(other.request.hostInterface);
     for (const each of [before, pod, other]) each.close();
   });
 });
@@ -209,15 +209,15 @@ describe('PodLinks.attach of an address that another pod had', () => {
 describe('PodLinks.detach', () => {
   it('is done once and may be called again', () => {
     const pod = attachPod(links, '10.32.0.9');
-    const { hostInterface, address } = pod.request;
-    assert.equal(links.detach(hostInterface, address), true);
-    assert.equal(links.detach(hostInterface, address), false);
-    assert.equal(links.detach(hostInterface, undefined), false);
+    const { hostInterface } = pod.request;
+    assert.equal(links.detach(hostInterface), true);
+    assert.equal(links.detach(hostInterface), false);
+    assert.equal(links.detach(hostInterface), false);
     assert.deepEqual(elements(), []);
     assert.doesNotMatch(pod.run('ip -o link'), /eth0/);
     // The namespace can be attached again.
     links.attach(pod.request);
-    links.detach(hostInterface, address);
+    links.detach(hostInterface);
     pod.close();
   });
 
@@ -225,7 +225,7 @@ describe('PodLinks.detach', () => {
     const pod = attachPod(links, '10.32.0.10');
     pod.run('ip link del eth0');
     assert.deepEqual(elements(), [pod.request.hostInterface]);
-    assert.equal(links.detach(pod.request.hostInterface, undefined), true);
+    assert.equal(links.detach(pod.request.hostInterface), true);
     assert.deepEqual(elements(), []);
     pod.close();
   });
@@ -274,12 +274,12 @@ describe('PodLinks.inspect', () => {
   for (const [where, damage, word] of damages) {
     it(`notices "${damage}"`, () => {
       const pod = attachPod(links, '10.32.0.11');
-      const { hostInterface, address } = pod.request;
+      const { hostInterface } = pod.request;
       assert.deepEqual(links.inspect(pod.request), []);
       if (where === 'host') run(damage.replace('PORT', hostInterface));
       else pod.run(damage);
       assert.match(links.inspect(pod.request).join('\n'), word);
-      links.detach(hostInterface, address);
+      links.detach(hostInterface);
       pod.close();
     });
   }

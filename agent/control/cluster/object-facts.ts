@@ -22,7 +22,6 @@ export interface BlockFacts {
   readonly cidr: Cidr;
   readonly index: BlockIndex;
   readonly node: string;
-  readonly nodeUid: string;
 }
 
 /** API objects are immutable here, so parsing each once is enough. */
@@ -68,7 +67,7 @@ export function blockFacts(
   }
   const index = blockOf(range, blockPrefixLength, cidr.base);
   if (index === undefined || block.metadata.name !== formatBlockName(cidr)) return undefined;
-  return { cidr, index, node: block.spec.node, nodeUid: block.spec.nodeUid };
+  return { cidr, index, node: block.spec.node };
 }
 
 /** Order by age: creation time (RFC 3339 in UTC, so text compares), then uid, then name; without a time is youngest. */

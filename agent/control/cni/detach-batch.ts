@@ -26,7 +26,7 @@ export function createDetachBatch(
 
   const alone = ({ hostInterface, resolve, reject }: Waiting): void => {
     try {
-      links.detach(hostInterface, undefined);
+      links.detach(hostInterface);
       resolve();
     } catch (error) {
       reject(error);

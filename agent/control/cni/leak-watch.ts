@@ -38,14 +38,14 @@ export function createLeakWatch({ pool, links, inTurn, log, repaired }: LeakWatc
   const free = async (allocation: Allocation): Promise<Repair | undefined> =>
     inTurn(allocation.containerId, async () => {
       if (!isLeaked(allocation, links.list())) return undefined;
-      links.detach(allocation.hostInterface, allocation.address);
+      links.detach(allocation.hostInterface);
       await pool.release(allocation);
       return { object: 'leaked_address', text: `freed leaked address ${formatIpv4(allocation.address)}` };
     });
 
   const remove = async (veth: KernelAttachment): Promise<Repair | undefined> =>
     inTurn(veth.containerId, async () => {
-      if (!isUnknown(veth) || !links.detach(veth.hostInterface, veth.address)) return undefined;
+      if (!isUnknown(veth) || !links.detach(veth.hostInterface)) return undefined;
       return { object: 'leaked_interface', text: `removed leaked interface "${veth.hostInterface}"` };
     });
 

@@ -96,7 +96,7 @@ export interface PodLinks {
    */
   attach(request: PodLinkRequest): PodLink;
   /** Idempotent, works with the namespace gone; removes the veth and the anti-spoof element. False when there was nothing. */
-  detach(hostInterface: string, address: Ipv4 | undefined): boolean;
+  detach(hostInterface: string): boolean;
   /** As detach, for several in about the time of one. Throws when one of them cannot be removed; others may be gone then. */
   detachAll(hostInterfaces: readonly string[]): void;
   /** CHECK: what differs from the record, in words; empty = as it should be. */
