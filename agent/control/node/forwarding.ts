@@ -1,6 +1,6 @@
 // Publishes the forwarding table to the data plane: the file is renamed into place, then a hint is sent. The file outlives both sides,
 // so a data plane that starts finds the last table without asking. Nothing is written when nothing changed.
-import { closeSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 
 import type { ForwardingTable } from '../../../proto/forwarding-table.ts';
 import { decodeForwardingTable, encodeForwardingTable } from '../../../proto/forwarding-codec.ts';
@@ -26,16 +26,13 @@ export function createForwardingPublisher(options: {
       if (content !== undefined && Buffer.compare(candidate, content) === 0) {
         return { generation, changed: false };
       }
-      content = candidate;
-      generation = (generation + 1) >>> 0;
+      const next = (generation + 1) >>> 0;
       const temporary = `${options.path}.new`;
-      const fd = openSync(temporary, 'w', 0o600);
-      try {
-        writeSync(fd, encodeForwardingTable({ ...inputs, generation }));
-      } finally {
-        closeSync(fd);
-      }
+      writeFileSync(temporary, encodeForwardingTable({ ...inputs, generation: next }), { mode: 0o600 });
       renameSync(temporary, options.path);
+      // Not before: what could not be written is written the next time.
+      content = candidate;
+      generation = next;
       for (const fd of options.channelFds) sendText(fd, 'table');
       return { generation, changed: true };
     },
