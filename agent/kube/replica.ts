@@ -136,24 +136,20 @@ export class Replica<T> {
       };
     }
     this.#resourceVersion = resourceVersion;
-    if (type === 'DELETED') return this.#remove(name, resourceVersion);
+    if (type === 'DELETED') {
+      // Of a refused one the last form that could be read may still be in use.
+      const wasRefused = this.#refused.delete(name);
+      return this.#objects.delete(name) || wasRefused ? gone(name, resourceVersion) : { kind: 'nothing' };
+    }
     const decision = this.#judge(item, name);
     if (!decision.ok) {
       this.#note(decision);
-      const outcome = this.#remove(name, resourceVersion);
       this.#refused.set(name, decision.reason);
-      return outcome;
+      return this.#objects.delete(name) ? gone(name, resourceVersion) : { kind: 'nothing' };
     }
     this.#refused.delete(name);
     this.#objects.set(name, decision.held);
     return { kind: 'changed', name, object: decision.held.object, resourceVersion };
-  }
-
-  #remove(name: string, resourceVersion: string): EventOutcome<T> {
-    this.#refused.delete(name);
-    return this.#objects.delete(name)
-      ? { kind: 'changed', name, object: undefined, resourceVersion }
-      : { kind: 'nothing' };
   }
 
   #judge(
@@ -176,6 +172,13 @@ export class Replica<T> {
     this.#report({ name, reason, ...(detail === undefined ? {} : { detail }) });
   }
 }
+
+const gone = <T>(name: string, resourceVersion: string): EventOutcome<T> => ({
+  kind: 'changed',
+  name,
+  object: undefined,
+  resourceVersion,
+});
 
 const notNewer = (a: string, b: string): boolean => (compareResourceVersions(a, b) ?? 1) <= 0;
 

@@ -296,6 +296,9 @@ test('reflector refuses hostile objects one by one and reports each once', async
     'changed evil',
   ]);
   assert.deepEqual([...it.reflector.state().refused], [['good', 'value is bad']]);
+  it.server.remove('good');
+  assert.equal(it.log.at(-1), 'gone good', 'told again: the form that could be read may be in use still');
+  assert.deepEqual([...it.reflector.state().refused], []);
   it.server.put('__proto__', '1');
   assert.ok(it.objects.has('__proto__'));
 });
