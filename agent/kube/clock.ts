@@ -7,10 +7,18 @@ export interface Clock {
   setTimer(delayMs: number, fire: () => void): () => void;
 }
 
+/** Of setTimeout, which fires at once beyond it. */
+const LONGEST_MS = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => performance.now(),
   setTimer(delayMs, fire) {
-    const timer = setTimeout(fire, delayMs);
+    let timer: NodeJS.Timeout;
+    const wait = (leftMs: number): void => {
+      const beyondMs = leftMs - LONGEST_MS;
+      timer = beyondMs > 0 ? setTimeout(() => wait(beyondMs), LONGEST_MS) : setTimeout(fire, leftMs);
+    };
+    wait(delayMs);
     return () => {
       clearTimeout(timer);
     };
