@@ -112,7 +112,6 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
     looking = setTimeout(() => void look().then(lookAgain), LOOK_MS);
   };
   await look();
-  lookAgain();
   const listener = openUnixListener({
     path: join(settings.runDirectory, 'cni.sock'),
     readiness: options.readiness,
@@ -122,6 +121,7 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
     handle: (message) => server.answer(message),
     refuse: (reason) => server.refuse(reason),
   });
+  lookAgain(); // last: when the socket cannot be opened, nothing is left that goes on
   return {
     blocked: () => handler.blocked(),
     async close() {
