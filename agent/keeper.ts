@@ -127,6 +127,7 @@ async function keep(settings: SettledSettings, log: Logger): Promise<void> {
         });
       },
     });
+    undo.unshift(() => succession.close());
     stopOnSignal(async () => stop()?.all, log);
     if (predecessor === undefined) roles = start();
     else {

@@ -31,13 +31,15 @@ export interface SuccessionOptions {
 export interface Succession {
   /** From now on a successor gets an offer; before, it is told to ask again later. */
   inCharge(): void;
+  /** Listens no more. */
+  close(): void;
 }
 
 const BACKLOG = 16;
 
 type State = 'waiting' | 'in_charge' | 'offered' | 'letting_go' | 'let_go';
 
-/** Listens from now on, and for as long as the process lives. Throws OperationError. */
+/** Listens from now on. Throws OperationError. */
 export function openSuccession(options: SuccessionOptions): Succession {
   const { path, readiness } = options;
   let state: State = 'waiting';
@@ -128,5 +130,6 @@ export function openSuccession(options: SuccessionOptions): Succession {
     inCharge() {
       state = 'in_charge';
     },
+    close: () => stopListening(),
   };
 }
