@@ -27,7 +27,7 @@ export interface AddressLogOptions {
   readonly locked?: (error: OperationError) => Promise<void>;
 }
 
-/** Throws OperationError LOG_LOCKED. */
+/** Throws OperationError: LOG_LOCKED; LOG_UNWRITABLE when the node has no descriptor or memory left for it. */
 export async function openAddressLog({ path, locked }: AddressLogOptions): Promise<OpenedLog> {
   await mkdir(dirname(path), { recursive: true, mode: DIRECTORY_MODE }).catch(() => undefined); // the lock's failure tells
   const lock = await firstLock(path, locked);
@@ -35,12 +35,21 @@ export async function openAddressLog({ path, locked }: AddressLogOptions): Promi
   return { content, problem, storage: new FileStorage({ path, lock, byteLength: content?.validBytes ?? 0 }) };
 }
 
+/** They say nothing of the file: another agent may have it open. */
+const PASSING: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOMEM']);
+
 /** Undefined: nobody can write here at the moment; the lock is taken before the first write. */
 async function firstLock(path: string, locked: AddressLogOptions['locked']): Promise<FileHandle | undefined> {
   for (;;) {
     try {
       return await openLock(path);
     } catch (error) {
+      if (PASSING.has(codeOf(error))) {
+        throw new OperationError(
+          `Cannot open the allocation log "${path}" (${codeOf(error)}): free file descriptors and memory on the node`,
+          { code: 'LOG_UNWRITABLE', context: { path }, cause: error },
+        );
+      }
       if (!(error instanceof OperationError) || error.code !== 'LOG_LOCKED') return undefined;
       if (locked === undefined) throw error;
       await locked(error);
