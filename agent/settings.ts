@@ -78,7 +78,7 @@ export function parseSettings(environment: Environment): Settings {
       text('WEFT_DATAPLANE_WORKERS') === ''
         ? undefined
         : integer('WEFT_DATAPLANE_WORKERS', text('WEFT_DATAPLANE_WORKERS'), [1, MOST_WORKERS]),
-    blockQuarantineMs: seconds('WEFT_BLOCK_QUARANTINE_SECONDS', text),
+    blockQuarantineMs: seconds('WEFT_BLOCK_QUARANTINE_SECONDS', text, LONGEST_QUARANTINE),
     blockQuietMs: seconds('WEFT_BLOCK_QUIET_SECONDS', text),
     selfCheckMs: seconds('WEFT_SELF_CHECK_SECONDS', text),
     cniDirectory:
@@ -172,8 +172,11 @@ function integer(name: string, text: string, [least, most]: readonly [number, nu
   return value;
 }
 
-const seconds = (name: string, text: (name: string) => string): number =>
-  integer(name, text(name), [0, 31_536_000]) * 1000;
+/** Seconds for which agents remember freed blocks (cluster-view.ts). */
+export const LONGEST_QUARANTINE = 86_400;
+
+const seconds = (name: string, text: (name: string) => string, most = 31_536_000): number =>
+  integer(name, text(name), [0, most]) * 1000;
 
 function choice<T extends string>(name: string, text: string, words: readonly T[]): T {
   const found = words.find((word) => word === text);

@@ -19,7 +19,10 @@ export const awaitsBookmarks = (objects: number): boolean => silenceBoundMs(obje
 
 const LONGEST_BOOKMARK_MS = 75_000;
 
-/** Full jitter: N agents that lost their server together come back at about ten a second, and never wait longer than 30 s. */
+/**
+ * Full jitter: N agents that lost their server together try it once within a third of a second, then at about ten a second while it stays
+ * away, and never wait longer than 30 s.
+ */
 export function backoffMs(options: { failures: number; objects: number; random: () => number }): number {
   const longest = between(options.objects * 100, [5_000, 30_000]);
   return 50 + options.random() * Math.min(longest - 50, 250 * 2 ** Math.min(options.failures - 1, 20));
