@@ -83,6 +83,7 @@ export async function serve({ settings, log, recent, opened, refusal }: ServeOpt
   const random = Math.random;
   if (anotherAgentServes(settings.stateDirectory)) await requireFreeOfServices(settings.range, endpoint);
   const links = podLinks();
+  const network = nodeNetwork();
   let poolChanged = (): void => undefined; // until there are claims, which start with a look at the pool
   const pool = await openPool({
     settings,
@@ -127,7 +128,7 @@ export async function serve({ settings, log, recent, opened, refusal }: ServeOpt
     blockPrefixLength: settings.blockPrefixLength,
     vni: settings.vni,
     ...(nodeUid === undefined ? {} : { nodeUid }),
-    ...view.takeSnapshot(),
+    ...view.takeSnapshot((name) => link.claims()?.isGivenBack(name) !== true),
   });
   const save = (): void => writer.save(takeSnapshot);
 
@@ -147,6 +148,10 @@ export async function serve({ settings, log, recent, opened, refusal }: ServeOpt
     requested: (request) => observation.counters.apiRequest(request),
     transferred: (part) => observation.counters.apiTransferred(part),
     claimed: (attempt) => observation.counters.blockClaimed(attempt),
+    saved() {
+      save();
+      return writer.flush();
+    },
     relisted: (resource) => observation.counters.apiRelisted(resource),
     changed() {
       nodeUid = link.identity()?.nodeUid ?? nodeUid;
@@ -227,7 +232,7 @@ export async function serve({ settings, log, recent, opened, refusal }: ServeOpt
     settings,
     nodeIp,
     mtu: () => deviceMtu.look(),
-    network: nodeNetwork(),
+    network,
     publisher: createForwardingPublisher({
       path: join(settings.runDirectory, 'forwarding-table'),
       channelFds: Array.from(
@@ -264,7 +269,7 @@ export async function serve({ settings, log, recent, opened, refusal }: ServeOpt
   const watch = openNetworkWatch({
     readiness,
     clock,
-    expected: () => nodeNetwork().expected(),
+    expected: () => network.expected(),
     disturbed: (disturbance) => upkeep.disturbed(disturbance),
   });
   opened.defer(() => watch.close());

@@ -33,8 +33,11 @@ export interface AddressPool {
   release(attachment: Attachment): Promise<Allocation | undefined>;
   find(attachment: Attachment): Allocation | undefined;
   list(): readonly Allocation[];
-  /** The node's blocks, in the order of claim; base+1 of each is the bridge's (address-queue.ts). */
-  setBlocks(blocks: readonly Cidr[]): void;
+  /**
+   * What addresses are given out of, in the order of claim; base+1 of each is the bridge's (address-queue.ts). `held`: all that this node has;
+   * of those it stays known when addresses were freed.
+   */
+  setBlocks(blocks: readonly Cidr[], held?: readonly Cidr[]): void;
   usage(): PoolUsage;
   /** Ends writing once what is under way is done; `closed` tells when. */
   close(): void;
@@ -186,7 +189,7 @@ class Pool implements LoggedAddressPool {
     return this.#records.list();
   }
 
-  setBlocks(blocks: readonly Cidr[]): void {
+  setBlocks(blocks: readonly Cidr[], held: readonly Cidr[] = blocks): void {
     const before = this.#queue.blocks;
     this.#queue.setBlocks(blocks, (address) => this.#records.at(address) !== undefined);
     const isIn = (list: readonly Cidr[], address: Ipv4): boolean =>
@@ -196,7 +199,7 @@ class Pool implements LoggedAddressPool {
     for (const { address } of this.#records.freed()) {
       if (isIn(blocks, address) && !isIn(before, address)) this.#queue.rest(address, nowMs);
     }
-    if (blocks.length > 0) this.#records.forgetFreed((address) => !isIn(blocks, address));
+    if (held.length > 0) this.#records.forgetFreed((address) => !isIn(held, address));
   }
 
   usage(): PoolUsage {

@@ -2,9 +2,10 @@
 // it is the claim.
 import { type Cidr, formatCidr } from '../../proto/address.ts';
 import { parseCidr } from '../../proto/address-text.ts';
+import { blockName } from '../../proto/api-decode.ts';
 import { type Decoded, decoded, refused } from '../../proto/decoded.ts';
 
-export const formatBlockName = (block: Cidr): string => formatCidr(block).replace('/', '-');
+export const formatBlockName = (block: Cidr): string => blockName(formatCidr(block));
 
 export function decodeBlockName(name: string): Decoded<Cidr, 'block_name_malformed'> {
   const dash = name.indexOf('-');

@@ -170,7 +170,9 @@ export function createHttpClient({
     } catch (error) {
       cancelDeadline();
       if (closedWhileIdle(request, error) && !expired && options.method === 'GET') return exchange(options);
-      const failed = connectionError(options, error, expired);
+      const failed = closed
+        ? failure(options.action, 'ABORTED', 'the client is closed', error)
+        : connectionError(options, error, expired);
       ended(failed.code);
       throw failed;
     }

@@ -186,7 +186,7 @@ export class SimulatedAgent implements Writer {
       blockPrefixLength: settings.blockPrefixLength,
       vni: settings.vni,
       ...(nodeUid === undefined ? {} : { nodeUid }),
-      ...view.takeSnapshot(),
+      ...view.takeSnapshot((name) => link.claims()?.isGivenBack(name) !== true),
     });
     const save = (): void => writer.save(takeSnapshot);
     const link: ClusterLink = startClusterLink({
@@ -204,6 +204,10 @@ export class SimulatedAgent implements Writer {
       requested: () => undefined,
       transferred: () => undefined,
       claimed: undefined,
+      saved() {
+        save();
+        return writer.flush();
+      },
       relisted: () => undefined,
       changed() {
         nodeUid = link.identity()?.nodeUid ?? nodeUid;

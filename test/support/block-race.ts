@@ -94,6 +94,7 @@ export async function raceForBlocks(world: RaceWorld, options: RaceOptions): Pro
       view: () => ({
         source: 'api',
         blocks: view,
+        peers: new Map(),
         freedBlocks: new Map(),
         abandonedBlocks: new Map(),
         nodesWithoutBlock: 0,
@@ -102,6 +103,7 @@ export async function raceForBlocks(world: RaceWorld, options: RaceOptions): Pro
       now,
       random,
       log: { debug: () => undefined, info: () => undefined, warn: () => undefined },
+      saved: () => Promise.resolve(true),
     });
     while (usedBy.size < count) {
       if (random() < HEARD) view = await world.hear();

@@ -118,6 +118,23 @@ test('allocate, find, list, release: and the log agrees after a restart', async 
   );
 });
 
+test('what was freed lately rests also when its block comes later than the others', async () => {
+  const disk = new SimulatedDisk();
+  const { pool } = await freshPool(disk);
+  const freed = await pool.allocate(request(1));
+  await pool.release(request(1));
+  const again = openPool(disk).pool;
+  const [first, second] = blocks;
+  again.setBlocks([second!], blocks); // !: there are two
+  again.setBlocks([first!, second!], blocks);
+  const next = await again.allocate(request(2));
+  assert.notEqual(next.address, freed.address);
+  assert.deepEqual(
+    again.freed().map(({ address }) => address),
+    [freed.address],
+  );
+});
+
 test('since when an address is used, or free: told, and kept over a restart and a compaction', async () => {
   const disk = new SimulatedDisk();
   const { pool, time } = await freshPool(disk);

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { ORDER_ANNOTATION } from '../../agent/control/blocks/own-blocks.ts';
 import { OperationError } from '../../agent/operation-error.ts';
 import { formatCidr } from '../../proto/address.ts';
-import { parseCidr } from '../../proto/address-text.ts';
+import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
 import { QUIET } from './claim-fakes.ts';
 import { STATE, createRig } from './claim-rig.ts';
 
@@ -68,13 +68,31 @@ test('growth: one spare ahead of need, next to the others; shrinking: back after
   assert.deepEqual(events.filter((event) => event === 'block_released').length, 2);
 });
 
-test('reserved parts of the range, and blocks of another size, are left alone', async () => {
+test('blocks of another size are left alone', async () => {
   const { pool, settle } = createRig({
     range: '10.32.0.0/24',
     prepare: (api) => api.give('10.32.0.128/25', 'b'),
   });
   await settle();
   assert.deepEqual(pool.blocks.map(formatCidr), ['10.32.0.64/26', '10.32.0.0/26']);
+});
+
+test('a block size that was raised: what overlaps blocks of the old size is not made, also under pods', async () => {
+  for (const source of ['api', 'snapshot'] as const) {
+    const { api, pool, settle, view, events } = createRig({
+      prepare: (api, pool) => {
+        pool.used.add(parseIpv4('10.32.9.5'));
+        api.give('10.32.9.0/27', 'a', { stateId: STATE });
+        api.give('10.32.9.32/27', 'b');
+      },
+      source,
+    });
+    view.source = 'api';
+    await settle();
+    assert.ok(!pool.blocks.some(({ base }) => base === parseIpv4('10.32.9.0')));
+    assert.ok(!api.writes.includes('create 10.32.9.0-26'));
+    assert.ok(events.includes('block_fenced'));
+  }
 });
 
 test('a conflict: another block, and the lost one is not asked for again', async () => {
@@ -247,6 +265,27 @@ test('an unavailable API is asked at growing intervals; the failure is told once
   time.now += 60_000;
   await settle();
   assert.deepEqual(events, ['block_claim_failed', 'block_claim_failed', 'block_claimed', 'block_claimed']);
+});
+
+test('a block is not given back before the disk knows that it is not ours any more', async () => {
+  const { api, claims, pool, settle, time, disk } = createRig();
+  await settle();
+  pool.fill(pool.blocks[0]!, 62);
+  pool.fill(pool.blocks[1]!, 1);
+  await settle();
+  pool.used.clear();
+  await settle();
+  time.now += QUIET;
+  disk.writable = false;
+  const before = [...api.objects.keys()];
+  const delay = await settle();
+  assert.deepEqual([...api.objects.keys()], before);
+  assert.equal(pool.blocks.length, 2);
+  assert.equal(before.filter((name) => claims.isGivenBack(name)).length, 1);
+  disk.writable = true;
+  time.now += delay!; // !: it failed
+  await settle();
+  assert.equal(api.objects.size, 2);
 });
 
 test('a give-back that was not answered is repeated until it is known; the block is not used meanwhile', async () => {

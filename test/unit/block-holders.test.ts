@@ -4,7 +4,7 @@ import { test } from 'node:test';
 
 import { ORDER_ANNOTATION } from '../../agent/control/blocks/own-blocks.ts';
 import { formatCidr } from '../../proto/address.ts';
-import { parseCidr } from '../../proto/address-text.ts';
+import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
 import { QUARANTINE } from './claim-fakes.ts';
 import { OTHER_STATE, STATE, createRig } from './claim-rig.ts';
 
@@ -73,19 +73,47 @@ test('an API that goes away between the list and the question: the list is belie
   assert.equal(claims.isSettled(), true);
 });
 
-test('what the API said of a block is believed before what it listed', async () => {
+test('what the API says of a block is believed before what it listed, of each block', async () => {
   const { api, claims, pool, view, settle } = createRig({
     prepare: (api) => {
-      api.give('10.32.9.0/26', 'a', { stateId: STATE });
+      const all = ['10.32.9.0/26', '10.32.9.64/26'] as const;
+      for (const cidr of all) api.give(cidr, 'a', { stateId: STATE });
       api.listed = new Map(api.objects);
-      api.give('10.32.9.0/26', 'b', { stateId: OTHER_STATE });
+      for (const cidr of all) api.give(cidr, 'b', { stateId: OTHER_STATE });
     },
     source: 'snapshot',
   });
   view.source = 'api';
   await settle();
-  assert.deepEqual(api.reads.slice(0, 1), ['10.32.9.0-26']);
+  assert.deepEqual(api.reads.slice(0, 2), ['10.32.9.0-26', '10.32.9.64-26']);
   claims.believe();
+  assert.deepEqual(pool.blocks, []);
+});
+
+test('a block that is written anew is asked for once, however long the view shows it as it was', async () => {
+  const { api, pool, settle } = createRig({
+    prepare: (api) => {
+      api.give('10.32.9.0/26', 'a', { uid: 'old-uid', order: 1, stateId: STATE });
+      api.listed = new Map(api.objects);
+    },
+  });
+  await settle();
+  assert.equal(pool.blocks.map(formatCidr)[0], '10.32.9.0/26');
+  await settle();
+  assert.deepEqual(
+    api.writes.filter((write) => write.includes('10.32.9.0-26')),
+    ['replace 10.32.9.0-26'],
+  );
+});
+
+test('a block with pods that had vanished before a restart without the API gives out nothing', () => {
+  const { pool } = createRig({
+    prepare: (api, pool) => {
+      pool.used.add(parseIpv4('10.32.9.5'));
+      api.freed.set('10.32.9.0-26', 0);
+    },
+    source: 'snapshot',
+  });
   assert.deepEqual(pool.blocks, []);
 });
 
@@ -146,7 +174,10 @@ test('a block is not taken back from a Node that is there, nor from a peer, nor 
     await settle();
     const before = api.writes.length;
     if (back === 'node') api.nodes.add('b');
-    if (back === 'peer') api.peers.set('b', OTHER_STATE);
+    if (back === 'peer') {
+      api.peers.set('b', OTHER_STATE);
+      api.listedPeers = new Map();
+    }
     if (back === 'confirmation') {
       const getNode = api.getNode.bind(api);
       api.getNode = async (name) => {
@@ -161,6 +192,21 @@ test('a block is not taken back from a Node that is there, nor from a peer, nor 
     const deletions = api.writes.slice(before).filter((write) => write.startsWith('delete'));
     assert.equal(deletions.length, back === 'confirmation' ? 1 : 0, back);
   }
+});
+
+test('what an earlier machine of a node that is there had is not asked for by others', async () => {
+  const { api, settle, time } = createRig({
+    prepare: (api) => api.give('10.32.9.0/26', 'b', { stateId: STATE }),
+  });
+  await settle();
+  api.peers.set('b', OTHER_STATE);
+  api.abandoned.set('10.32.9.0-26', time.now);
+  time.now += QUARANTINE + 60_000;
+  await settle();
+  assert.deepEqual(api.reads, []);
+  api.peers.delete('b');
+  await settle();
+  assert.ok(!api.objects.has('10.32.9.0-26'));
 });
 
 test('a block of an earlier machine of this node name is taken back by this one alone, and only while it is the peer', async () => {

@@ -25,6 +25,8 @@ export class SimulatedApi {
   readonly abandoned: Map<string, number> = new Map();
   /** Node name → state directory of its agent, for those that have a Peer. */
   readonly peers: Map<string, string> = new Map();
+  /** What lists of them say while they are behind. */
+  listedPeers: ReadonlyMap<string, string> | undefined;
   readonly nodes: Set<string> = new Set();
   /** Other nodes that have no block. */
   waiting = 0;

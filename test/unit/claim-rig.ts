@@ -15,6 +15,8 @@ export interface Rig {
   /** Attempts to claim, as "outcome seconds". */
   readonly attempts: string[];
   readonly time: { now: number };
+  /** Of the snapshot. */
+  readonly disk: { writable: boolean };
   /** Steps until nothing is due at once; returns when to look again. */
   readonly settle: () => Promise<number | undefined>;
 }
@@ -28,6 +30,7 @@ export function createRig(
 ): Rig & { view: { source: 'snapshot' | 'api' } } {
   const time = { now: 1_000_000 };
   const api = new SimulatedApi(() => time.now);
+  const disk = { writable: true };
   const pool = new SimulatedPool();
   options.prepare?.(api, pool);
   const events: string[] = [];
@@ -43,6 +46,7 @@ export function createRig(
     view: () => ({
       source: view.source,
       blocks: new Map(api.listed ?? api.objects),
+      peers: api.listedPeers ?? api.peers,
       freedBlocks: api.freed,
       abandonedBlocks: api.abandoned,
       nodesWithoutBlock: api.waiting,
@@ -50,6 +54,7 @@ export function createRig(
     pool,
     now: () => time.now,
     random: () => 0.5,
+    saved: () => Promise.resolve(disk.writable),
     claimed: ({ outcome, seconds }) => void attempts.push(`${outcome} ${seconds}`),
     log: {
       debug: () => undefined,
@@ -64,5 +69,5 @@ export function createRig(
     }
     throw new Error('does not settle');
   };
-  return { claims, api, pool, events, attempts, time, settle, view };
+  return { claims, api, pool, events, attempts, time, disk, settle, view };
 }

@@ -137,6 +137,7 @@ test('BlockClaims: a block that Kubernetes collects again and again is restored 
     view: () => ({
       source: 'api',
       blocks: new Map(api.objects),
+      peers: new Map(),
       freedBlocks: api.freed,
       abandonedBlocks: api.abandoned,
       nodesWithoutBlock: 0,
@@ -145,6 +146,7 @@ test('BlockClaims: a block that Kubernetes collects again and again is restored 
     now: () => time.now,
     random: () => 0.5,
     log: { debug: () => undefined, info: () => undefined, warn: () => undefined },
+    saved: () => Promise.resolve(true),
   });
   const settled = async (): Promise<number | undefined> => {
     for (;;) {

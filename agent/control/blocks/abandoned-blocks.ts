@@ -1,5 +1,5 @@
 // Takes back blocks whose holder is not in the cluster any more: its Node was deleted, or another machine came under its name. Every agent
-// does it for the others, at a time of its own; the first one spares the rest the work. Invariant: nothing is taken back before the
+// does it for nodes that are gone, at a time of its own; the first one spares the rest the work. Invariant: nothing is taken back before the
 // quarantine is over, nor when the holder came back: it confirms its blocks before it uses them, so the version that was read before the
 // Node was asked for is not the one that is there any more (docs/decisions/0015).
 import { type Logger, errorFields } from '../../telemetry/logger.ts';
@@ -66,12 +66,20 @@ export class AbandonedBlocks {
     this.#dueAt.set(name, nowMs + Math.max(quarantineMs, AGAIN_MS) + this.#jitter());
   }
 
-  #schedule({ abandonedBlocks }: BlockView): void {
-    for (const name of this.#dueAt.keys()) if (!abandonedBlocks.has(name)) this.#dueAt.delete(name);
-    for (const [name, sinceMs] of abandonedBlocks) {
+  #schedule(view: BlockView): void {
+    const mine = [...view.abandonedBlocks].filter(([name]) => this.#isToLookAfter(name, view));
+    const names = new Set(mine.map(([name]) => name));
+    for (const name of this.#dueAt.keys()) if (!names.has(name)) this.#dueAt.delete(name);
+    for (const [name, sinceMs] of mine) {
       if (!this.#dueAt.has(name))
         this.#dueAt.set(name, sinceMs + this.#options.quarantineMs + this.#jitter());
     }
+  }
+
+  /** What an earlier machine of a node's name held is the business of the one that has it now. */
+  #isToLookAfter(name: string, { blocks, peers }: BlockView): boolean {
+    const holder = blocks.get(name)?.spec.node;
+    return holder !== undefined && (holder === this.#options.node.name || !peers.has(holder));
   }
 
   /** In this order: block, then who might hold it, then the deletion of what was read first. */

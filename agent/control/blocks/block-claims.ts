@@ -1,6 +1,6 @@
 // Claims address blocks: the first one on join, one spare ahead of need unless the last ones are left for nodes that have none; gives others
-// back when they were empty for a while. Creating the object is the claim; ALREADY_EXISTS means to choose another. One decision and at most
-// one API write a step; nothing while idle.
+// back when they were empty for a while. Creating the object is the claim; ALREADY_EXISTS means to choose another. One decision a step, and
+// one API request, but for questions about several blocks; nothing while idle.
 // Invariant: addresses are given out only of blocks that the API was seen to accept as ours, under the Node as it is now, and that no
 // other node was seen to hold; after a start, of blocks that it was asked for one by one, if it answers in time.
 import { type Cidr, blockCidr, formatCidr } from '../../../proto/address.ts';
@@ -19,7 +19,15 @@ import { BlockConfirmation, type BlockConfirmationOptions } from './block-confir
 import { BlockDemand, type BlockDemandOptions } from './block-demand.ts';
 import { ClaimBackoff } from './claim-backoff.ts';
 import { ClaimChoice, type ClaimChoiceOptions } from './claim-choice.ts';
-import { type BlockView, type OwnBlock, OwnBlocks, blockObject, type OwnBlockState } from './own-blocks.ts';
+import {
+  type NodeIdentity,
+  type OwnBlock,
+  OwnBlocks,
+  type OwnBlockState,
+  type BlockView,
+  type OwnershipChange,
+  blockObject,
+} from './own-blocks.ts';
 
 export interface BlockClaimsOptions
   extends
@@ -35,6 +43,8 @@ export interface BlockClaimsOptions
   >;
   readonly pool: Pick<LoggedAddressPool, 'list' | 'usedIn' | 'setBlocks' | 'usage'>;
   readonly log: Pick<Logger, 'debug' | 'info' | 'warn'>;
+  /** Makes durable which blocks are this node's; false when it cannot be done now. */
+  readonly saved: () => Promise<boolean>;
   /** Told of each attempt to claim a block; `seconds`: since one was wanted. */
   readonly claimed?: ((attempt: ClaimAttempt) => void) | undefined;
 }
@@ -53,6 +63,8 @@ export interface BlockClaims {
   believe(): void;
   /** Once the API is heard: whether each block of this node is known to be its own. */
   isSettled(): boolean;
+  /** Whether this node is about to give the block back, or did: it is not its own any more, whatever the view says. */
+  isGivenBack(name: string): boolean;
   /** What addresses are given out of, in the order of claim. */
   usable(): readonly Cidr[];
   state(): readonly OwnBlockState[];
@@ -61,6 +73,8 @@ export interface BlockClaims {
   /** Why pods cannot be attached for want of a block, where a person has to do something. */
   trouble(): Trouble | undefined;
 }
+
+type FencedBlock = Extract<OwnershipChange, { kind: 'fenced' }>;
 
 /** A block that was asked for and is not in the view after so long is asked for again. */
 const VIEW_LAG_MS = 30_000;
@@ -108,6 +122,11 @@ class Claims implements BlockClaims {
     return this.#own.list().map(({ cidr, state }) => ({ cidr, state, used: pool.usedIn(cidr) }));
   }
 
+  isGivenBack(name: string): boolean {
+    const state = this.#own.get(name)?.state;
+    return state === 'returning' || state === 'returned';
+  }
+
   isSettled(): boolean {
     return this.#inState('held').every(({ confirmed }) => confirmed);
   }
@@ -128,7 +147,7 @@ class Claims implements BlockClaims {
     return delays.length === 0 ? undefined : Math.min(...delays);
   }
 
-  /** At most one write; when to look again on account of this node's own blocks. */
+  /** When to look again on account of this node's own blocks. */
   async #decide(): Promise<number | undefined> {
     this.look();
     const now = this.#options.now();
@@ -137,14 +156,14 @@ class Claims implements BlockClaims {
     const missing = this.#missing(now);
     const { blocks } = this.#options.view();
     const unconfirmed = this.#inState('held').filter(({ confirmed }) => !confirmed);
-    const confirmable = unconfirmed.find(({ name }) => blocks.has(name));
+    const listed = unconfirmed.filter(({ name }) => blocks.has(name));
     // What is to be confirmed, or made again, may be enough.
     const wanted = missing === undefined && unconfirmed.length === 0 && this.#demand.isClaimWanted(now);
     this.#isPending = wanted;
     this.#wantedSinceMs = wanted ? (this.#wantedSinceMs ?? now) : undefined;
     if (pauseMs > 0) return pauseMs;
+    if (listed.length > 0) return this.#confirm(listed);
     if (missing !== undefined) return this.#restore(missing);
-    if (confirmable !== undefined) return this.#confirm(confirmable);
     // Before claims: it may be the last block that there is.
     if (this.#abandoned.remaining(this.#options.view(), now) === 0) {
       await this.#abandoned.takeBack(this.#options.view(), now);
@@ -165,13 +184,7 @@ class Claims implements BlockClaims {
       const fields = { block: block.name };
       switch (change.kind) {
         case 'fenced':
-          log.warn(
-            'block_fenced',
-            change.holder === node.name
-              ? `Block ${block.name} was claimed with another state directory than this one: no new addresses from it. It is given back when no pod has one of its addresses`
-              : `Block ${block.name} of this node is held by node "${change.holder}" now: no new addresses from it. Delete the pods of this node that have one of its addresses`,
-            { ...fields, holder: change.holder },
-          );
+          log.warn('block_fenced', fencedWords(change, node), { ...fields, holder: change.by.spec.node });
           break;
         case 'regained':
           log.info('block_unfenced', `Block ${block.name} is held by this node again`, fields);
@@ -202,7 +215,10 @@ class Claims implements BlockClaims {
     const text = usable.map(formatCidr).join(' ');
     if (text === this.#poolBlocks) return;
     this.#poolBlocks = text;
-    this.#options.pool.setBlocks(usable);
+    this.#options.pool.setBlocks(
+      usable,
+      this.#inState('held').map(({ cidr }) => cidr),
+    );
   }
 
   #inState(state: OwnBlock['state']): readonly OwnBlock[] {
@@ -252,14 +268,14 @@ class Claims implements BlockClaims {
     return 0;
   }
 
-  async #confirm(block: OwnBlock): Promise<number | undefined> {
-    try {
-      if (!(await this.#confirmation.ask(block))) return this.#retry.lostRace(this.#options.now());
-    } catch (error) {
-      return this.#failed(error);
-    }
-    this.#succeeded();
+  /** All at once: each is waited for only so long. */
+  async #confirm(blocks: readonly OwnBlock[]): Promise<number | undefined> {
+    const answers = await Promise.allSettled(blocks.map((block) => this.#confirmation.ask(block)));
     this.#tellPool();
+    const failed = answers.find((answer) => answer.status === 'rejected');
+    if (failed !== undefined) return this.#failed(failed.reason);
+    if (!blocks.every(({ confirmed }) => confirmed)) return this.#retry.lostRace(this.#options.now());
+    this.#succeeded();
     return 0;
   }
 
@@ -333,10 +349,11 @@ class Claims implements BlockClaims {
   }
 
   async #giveBack(block: OwnBlock): Promise<number | undefined> {
-    const { api, view, log } = this.#options;
-    // No address of it is given out from here on, whatever becomes of the request.
+    const { api, view, log, now, saved } = this.#options;
+    // No address of it is given out from here on, whatever becomes of the request, also after a restart.
     block.state = 'returning';
     this.#tellPool();
+    if (!(await saved())) return this.#retry.failed(now());
     const metadata = view().blocks.get(block.name)?.metadata;
     try {
       if (metadata?.uid !== undefined) await api.deleteBlock(block.name, { uid: metadata.uid });
@@ -360,7 +377,8 @@ class Claims implements BlockClaims {
   }
 
   #failed(error: unknown): number {
-    if (this.#failure.isNews(codeOf(error))) {
+    const isStopping = codeOf(error) === 'ABORTED';
+    if (!isStopping && this.#failure.isNews(codeOf(error))) {
       this.#options.log.warn('block_claim_failed', withRemedy(error), errorFields(error));
     }
     return this.#retry.failed(this.#options.now());
@@ -379,4 +397,14 @@ class Claims implements BlockClaims {
     const waits = ends.map((end) => end - now).filter((wait) => wait > 0);
     return waits.length === 0 ? undefined : Math.min(...waits);
   }
+}
+
+function fencedWords({ block, by }: FencedBlock, node: NodeIdentity): string {
+  const holder = by.spec.node;
+  if (by.metadata.name !== block.name) {
+    return `Block ${block.name} of this node overlaps block ${by.metadata.name} of node "${holder}": no new addresses from it. Give WEFT_BLOCK_PREFIX one value on all nodes, the one that it had`;
+  }
+  return holder === node.name
+    ? `Block ${block.name} was claimed with another state directory than this one: no new addresses from it. It is given back when no pod has one of its addresses`
+    : `Block ${block.name} of this node is held by node "${holder}" now: no new addresses from it. Delete the pods of this node that have one of its addresses`;
 }

@@ -22,8 +22,9 @@ export class BlockConfirmation {
 
   /** False: it is not ours any more, or was changed meanwhile; the view will show it. Throws OperationError when the API does not tell. */
   async ask(block: OwnBlock): Promise<boolean> {
+    block.unanswered = true;
     block.confirmed = await this.#isOurs(block);
-    block.contradicted = !block.confirmed;
+    block.unanswered = false;
     return block.confirmed;
   }
 
@@ -49,7 +50,8 @@ export class BlockConfirmation {
 
   #renewed(block: OwnBlock, { metadata }: AddressBlock): AddressBlock {
     const { node, own } = this.#options;
-    const wanted = blockObject({ ...block, order: own.settledOrder(block) }, node);
+    block.order = own.settledOrder(block);
+    const wanted = blockObject(block, node);
     return {
       ...wanted,
       metadata: { ...metadata, annotations: { ...metadata.annotations, ...wanted.metadata.annotations } },

@@ -1,4 +1,4 @@
-// Which block to ask for next: what the view, the quarantine, the reserved parts and lost races leave over. Remembers two things that
+// Which block to ask for next: what the view, the quarantine and lost races leave over. Remembers two things that
 // the view does not know yet: blocks that another node was faster with, and a request that was never answered.
 import { type BlockIndex, type Cidr, blockCount } from '../../../proto/address.ts';
 import { decodeBlockName } from '../../ipam/block-name.ts';
@@ -8,8 +8,6 @@ import type { BlockView } from './own-blocks.ts';
 export interface ClaimChoiceOptions {
   readonly range: Cidr;
   readonly blockPrefixLength: number;
-  /** Parts of the range that are never claimed. */
-  readonly reserved?: readonly Cidr[];
   /** How long a freed block stays unclaimed. */
   readonly quarantineMs: number;
   readonly random: () => number;
@@ -21,15 +19,12 @@ const EXHAUSTED_RETRY_MS = 60_000;
 
 export class ClaimChoice {
   readonly #options: ClaimChoiceOptions;
-  readonly #reserved: ReadonlySet<BlockIndex>;
   /** Lost lately → when. */
   readonly #contested = new Map<BlockIndex, number>();
   #unanswered: BlockIndex | undefined;
 
   constructor(options: ClaimChoiceOptions) {
-    const { range, blockPrefixLength, reserved = [] } = options;
     this.#options = options;
-    this.#reserved = new Set(reserved.flatMap((cidr) => blocksTouching(range, blockPrefixLength, cidr)));
   }
 
   /** `own`: blocks of this node, in the order of claim. Undefined: none is left. */
@@ -56,10 +51,8 @@ export class ClaimChoice {
   ): { readonly claimed: Set<BlockIndex>; readonly barred: Set<BlockIndex> } {
     const { quarantineMs } = this.#options;
     const claimed = new Set(own);
-    for (const { spec } of view.blocks.values()) {
-      for (const index of this.#touching(spec.cidr.replace('/', '-'))) claimed.add(index);
-    }
-    const barred = new Set(this.#reserved);
+    for (const name of view.blocks.keys()) for (const index of this.#touching(name)) claimed.add(index);
+    const barred = new Set<BlockIndex>();
     for (const [name, freedAtMs] of view.freedBlocks) {
       if (nowMs - freedAtMs < quarantineMs) for (const index of this.#touching(name)) barred.add(index);
     }

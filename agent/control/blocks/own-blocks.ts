@@ -5,9 +5,16 @@
 //    ├── vanished from the API ──▶ held, not used until it is created again
 //    ├── the agent started, or the Node was made anew ──▶ held, not used until it is confirmed
 //    └── empty and quiet ──▶ returning ──deleted──▶ returned ──vanished──▶ forgotten
-import { type BlockIndex, type Cidr, blockCidr, blockOf, formatCidr } from '../../../proto/address.ts';
+import {
+  type BlockIndex,
+  type Cidr,
+  blockCidr,
+  blockOf,
+  cidrsOverlap,
+  formatCidr,
+} from '../../../proto/address.ts';
 import type { AddressBlock } from '../../../proto/api-kinds.ts';
-import { formatBlockName } from '../../ipam/block-name.ts';
+import { decodeBlockName, formatBlockName } from '../../ipam/block-name.ts';
 import type { LoggedAddressPool } from '../../ipam/address-pool.ts';
 import { blockFacts } from '../cluster/object-facts.ts';
 
@@ -16,6 +23,8 @@ export interface BlockView {
   /** `snapshot`: the API was not heard yet; absence means nothing then. */
   readonly source: 'snapshot' | 'api';
   readonly blocks: ReadonlyMap<string, AddressBlock>;
+  /** By the name of the node. */
+  readonly peers: ReadonlyMap<string, unknown>;
   /** Block name → time of the clock at which it vanished. */
   readonly freedBlocks: ReadonlyMap<string, number>;
   /** Block name → time of the clock since which its holder is not in the cluster. */
@@ -53,8 +62,8 @@ export interface OwnBlock {
    * says it. A list can be older than the block's loss, and others may have one of an earlier incarnation, so what is not is not used.
    */
   confirmed: boolean;
-  /** The API was asked, and did not say what the list says. */
-  contradicted: boolean;
+  /** The API was asked for it and has not answered. */
+  unanswered: boolean;
   /** When it was created or last asked for; an unseen one is given time to show up. */
   askedAtMs: number;
   /** Since when it has no pods, as far as we looked. */
@@ -69,7 +78,8 @@ export interface OwnBlocksOptions {
 }
 
 export type OwnershipChange =
-  | { readonly kind: 'fenced'; readonly block: OwnBlock; readonly holder: string }
+  /** `by`: what is there instead, under the same name or over a part of it. */
+  | { readonly kind: 'fenced'; readonly block: OwnBlock; readonly by: AddressBlock }
   | { readonly kind: 'regained' | 'forgotten'; readonly block: OwnBlock };
 
 /** Annotation with the place in the node's order of claim: the first block has the bridge's address, also after everything on disk is lost. */
@@ -131,13 +141,13 @@ export class OwnBlocks {
     return this.list().flatMap((block) => this.#compare(block, view, nowMs) ?? []);
   }
 
-  /** What the view says of blocks that the API keeps silent about counts. */
+  /** What the view says counts, of blocks that the API was asked for in vain. */
   believe(view: BlockView): void {
     const { node } = this.#options;
     for (const block of this.#blocks.values()) {
       const object = view.blocks.get(block.name);
       const isListed = object !== undefined && isHeldBy(node, object) && object.spec.nodeUid === node.uid;
-      if (isListed && !block.contradicted) block.confirmed = true;
+      if (isListed && block.unanswered) block.confirmed = true;
     }
   }
 
@@ -164,6 +174,8 @@ export class OwnBlocks {
       // With pods and yet unknown: the last-known state was lost. It is ours, or it turns out to be fenced.
       const block = this.add({ index, order: object === undefined ? UNKNOWN_ORDER : orderOf(object), nowMs });
       block.seen = true;
+      // One that had vanished from the API when the snapshot was taken may be another node's by now.
+      block.confirmed = view.source === 'snapshot' && !view.freedBlocks.has(name);
     }
   }
 
@@ -175,7 +187,6 @@ export class OwnBlocks {
     const object = view.blocks.get(block.name);
     if (object !== undefined && isHeldBy(node, object)) {
       block.seen = true;
-      if (object.spec.nodeUid !== node.uid) block.confirmed = false;
       block.order = orderOf(object);
       if (block.state !== 'fenced') return undefined;
       block.state = 'held';
@@ -190,13 +201,14 @@ export class OwnBlocks {
       this.forget(block.name);
       return undefined;
     }
-    if (object === undefined) {
+    const by = object ?? overlapping(block, view);
+    if (by === undefined) {
       // Vanished, or not yet to be seen: block-claims.ts asks for it again. What has vanished may be another node's by now.
       if (block.seen && view.source === 'api') block.confirmed = false;
       return undefined;
     }
     block.state = 'fenced';
-    return { kind: 'fenced', block, holder: object.spec.node };
+    return { kind: 'fenced', block, by };
   }
 
   #create({ index, order, askedAtMs }: Pick<OwnBlock, 'index' | 'order' | 'askedAtMs'>): OwnBlock {
@@ -210,7 +222,7 @@ export class OwnBlocks {
       state: 'held',
       seen: false,
       confirmed: true,
-      contradicted: false,
+      unanswered: false,
       askedAtMs,
       emptySinceMs: undefined,
     };
@@ -221,6 +233,15 @@ export class OwnBlocks {
 function orderOf({ metadata }: AddressBlock): number {
   const text = metadata.annotations?.[ORDER_ANNOTATION] ?? '';
   return /^[1-9]\d{0,5}$/.test(text) ? Number(text) : UNKNOWN_ORDER;
+}
+
+/** A block of another size that has a part of it; with one size for all nodes, and for ever, there is none. */
+function overlapping({ cidr }: OwnBlock, { blocks }: BlockView): AddressBlock | undefined {
+  for (const [name, object] of blocks) {
+    const other = decodeBlockName(name);
+    if (other.ok && cidrsOverlap(cidr, other.value)) return object;
+  }
+  return undefined;
 }
 
 export const isHeldBy = (node: NodeIdentity, { spec }: AddressBlock): boolean =>

@@ -55,6 +55,7 @@ export interface ClusterLinkOptions {
   readonly transferred: (part: { resource: string; direction: 'sent' | 'received'; bytes: number }) => void;
   /** See BlockClaimsOptions. */
   readonly claimed: BlockClaimsOptions['claimed'];
+  readonly saved: BlockClaimsOptions['saved'];
   /** A watch could not go on and its objects were listed again. */
   readonly relisted: (resource: string) => void;
   /** Identity or blocks changed. */
@@ -144,6 +145,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       random,
       log,
       claimed: options.claimed,
+      saved: options.saved,
     });
     loop = startBlockClaims({ claims, clock, stepped: settle, changed: options.changed });
     settle();
@@ -370,8 +372,8 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
       publication?.stop();
       reflectors?.peers.stop();
       reflectors?.blocks.stop();
+      http?.close(); // a request under way ends at once
       await loop?.stop();
-      http?.close();
     },
   };
 }

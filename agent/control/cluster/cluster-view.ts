@@ -5,6 +5,7 @@ import { type Cidr, cidrContains, formatCidr } from '../../../proto/address.ts';
 import type { AddressBlock, Peer } from '../../../proto/api-kinds.ts';
 import type { Clock } from '../../kube/clock.ts';
 import type { ReflectorEvents } from '../../kube/reflector.ts';
+import { LONGEST_QUARANTINE } from '../../settings.ts';
 import { type BlockFacts, type PeerFacts, blockFacts, olderPeer, peerFacts } from './object-facts.ts';
 import { AbandonedSince } from './abandoned-since.ts';
 import { PeerSlots } from './peer-slots.ts';
@@ -66,12 +67,13 @@ export interface ClusterViewKeeper {
   readonly peers: Pick<ReflectorEvents<Peer>, 'synced' | 'changed'>;
   readonly blocks: Pick<ReflectorEvents<AddressBlock>, 'synced' | 'changed'>;
   current(): ClusterView;
-  /** The part of a snapshot that the view knows. */
-  takeSnapshot(): Pick<Snapshot, 'peers' | 'blocks' | 'slots' | 'freedBlocks' | 'resourceVersions'>;
+  /** The part of a snapshot that the view knows; `isKept`: by name, of blocks. */
+  takeSnapshot(
+    isKept?: (name: string) => boolean,
+  ): Pick<Snapshot, 'peers' | 'blocks' | 'slots' | 'freedBlocks' | 'resourceVersions'>;
 }
 
-/** Freed blocks are forgotten after a day: longer than any quarantine. */
-const FREED_MEMORY_MS = 86_400_000;
+const FREED_MEMORY_MS = LONGEST_QUARANTINE * 1000;
 
 interface Kind<T> {
   /** Changed in place; a view gets a copy, once a turn. */
@@ -118,11 +120,11 @@ export function createClusterView(options: ClusterViewOptions): ClusterViewKeepe
     peers: handlers(peers, touched),
     blocks: handlers(blocks, noteBlocks),
     current,
-    takeSnapshot() {
+    takeSnapshot(isKept = () => true) {
       const now = clock.now();
       return {
         peers: [...peers.objects.values()],
-        blocks: [...blocks.objects.values()],
+        blocks: [...blocks.objects.values()].filter(({ metadata }) => isKept(metadata.name)),
         resourceVersions: versions(peers, blocks),
         slots: Object.fromEntries(current().slots),
         freedBlocks: Object.fromEntries([...freed].map(([name, at]) => [name, Math.max(0, now - at)])),

@@ -10,8 +10,8 @@ import { SNAPSHOT_FILE, type Snapshot, encodeSnapshot } from './snapshot.ts';
 export interface SnapshotWriter {
   /** `take` is called when it is written; only the last one given is. */
   save(take: () => Snapshot): void;
-  /** Resolves when what was saved so far is on the disk, or has failed. */
-  flush(): Promise<void>;
+  /** Whether what was saved so far is on the disk; false when that failed, or nothing is taken any more. */
+  flush(): Promise<boolean>;
   /** Flushes and takes nothing more. */
   close(): Promise<void>;
 }
@@ -64,12 +64,13 @@ export function createSnapshotWriter(options: SnapshotWriterOptions): SnapshotWr
       });
   }
 
-  async function flush(): Promise<void> {
+  async function flush(): Promise<boolean> {
     await writing;
     cancelTimer?.();
     cancelTimer = undefined;
     start();
     await writing;
+    return pending === undefined && !closed;
   }
 
   return {
