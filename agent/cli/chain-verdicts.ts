@@ -27,7 +27,6 @@ export function chainVerdict(
     ...packet,
     hook,
     protocol: PROTOCOLS.get(protocol),
-    sourcePort: undefined,
     destinationPort: port,
     state: isTunnel ? 'untracked' : 'new',
   });

@@ -50,12 +50,12 @@ interface Chains {
 
 /** The traced packet, which comes in by `input` (undefined: a process of this node sends it), on the way that its route takes. */
 export function inner(view: TraceView, input: string | undefined): Chains['at'] {
-  const { source, destination, protocol, port } = view.packet;
+  const { source, destination, protocol, port, sourcePort } = view.packet;
   const route = view.route({ destination, source, input });
   const output = 'code' in route ? undefined : route.interface;
   const isToThisNode = !('code' in route) && route.isLocal;
   const isBefore = (hook: string): boolean => hook === 'prerouting' || hook === 'input';
-  const packet = { source, destination, protocol, port, isToThisNode, isTunnel: false };
+  const packet = { source, destination, protocol, port, sourcePort, isToThisNode, isTunnel: false };
   return (hook) => Object.assign({ hook, input, output: isBefore(hook) ? undefined : output }, packet);
 }
 
@@ -63,7 +63,7 @@ export function inner(view: TraceView, input: string | undefined): Chains['at'] 
 export function outer(view: TraceView, peer: NodePeer, direction: 'in' | 'out'): Chains['at'] {
   const route = view.route({ destination: peer.address, source: undefined, input: undefined });
   const device = 'code' in route ? undefined : route.interface;
-  const tunnel = { protocol: UDP, isTunnel: true, isToThisNode: direction === 'in' };
+  const tunnel = { protocol: UDP, sourcePort: undefined, isTunnel: true, isToThisNode: direction === 'in' };
   const ends =
     direction === 'in'
       ? {

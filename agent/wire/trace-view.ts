@@ -15,6 +15,7 @@ export interface TracedPacket {
   readonly protocol: number | undefined;
   /** Destination's. */
   readonly port: number | undefined;
+  readonly sourcePort: number | undefined;
 }
 
 export interface PodPortFacts {
@@ -59,6 +60,8 @@ export interface Crossing {
   readonly protocol: number | undefined;
   /** Destination's. */
   readonly port: number | undefined;
+  /** Undefined: not known; of a tunnel's datagram it is one of many. */
+  readonly sourcePort: number | undefined;
   /** A datagram of the tunnel, whose connection is not tracked. */
   readonly isTunnel: boolean;
   readonly isToThisNode: boolean;

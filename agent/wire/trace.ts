@@ -86,7 +86,7 @@ function fromPod(view: TraceView, steps: TraceStep[]): TraceVerdict {
   const way = inner(view, view.bridge);
   chains(view, steps, { families: ['bridge'], hooks: ['prerouting', 'input'], at: way });
   if (isRedirected(view, steps)) return redirected(view);
-  chains(view, steps, { families: ['ip', 'inet'], hooks: ['prerouting', 'forward', 'postrouting'], at: way });
+  chains(view, steps, { families: ['ip', 'inet'], hooks: ['prerouting'], at: way });
   return routed(view, steps, view.bridge);
 }
 
@@ -130,10 +130,11 @@ function fromPeer(view: TraceView, steps: TraceStep[], peer: NodePeer): TraceVer
     });
   }
   const way = inner(view, view.tun);
-  chains(view, steps, { families: ['ip', 'inet'], hooks: ['prerouting', 'forward', 'postrouting'], at: way });
+  chains(view, steps, { families: ['ip', 'inet'], hooks: ['prerouting'], at: way });
   return routed(view, steps, view.tun);
 }
 
+/** The route decides which hooks follow: what is for this node itself is never forwarded. */
 function routed(view: TraceView, steps: TraceStep[], input: string | undefined): TraceVerdict {
   const { source, destination } = view.packet;
   const rules = view.policyRules;
@@ -150,6 +151,10 @@ function routed(view: TraceView, steps: TraceStep[], input: string | undefined):
   if ('code' in route) throw noRoute(steps, question, route.code);
   pass(steps, 'route', `${question}: ${routeWords(route)}`);
   if (route.isLocal) return intoThisNode(view, steps, input);
+  if (input !== undefined) {
+    const way = inner(view, input);
+    chains(view, steps, { families: ['ip', 'inet'], hooks: ['forward', 'postrouting'], at: way });
+  }
   switch (route.interface) {
     case view.tun:
       return intoTunnel(view, steps);
@@ -182,9 +187,13 @@ const routeWords = ({ interface: name, gateway, table, isLocal }: RouteFacts): s
     ? 'an address of this node'
     : `dev ${name}${gateway === undefined ? '' : ` via ${formatIpv4(gateway)}`}${table === 254 ? '' : ` (table ${table})`}`;
 
+/** What a process of this node sends to the node itself comes in by it. */
+const LOOPBACK = 'lo';
+
 function intoThisNode(view: TraceView, steps: TraceStep[], input: string | undefined): TraceVerdict {
   const way = inner(view, input);
-  chains(view, steps, { families: ['ip', 'inet'], hooks: ['input'], at: way });
+  const at: typeof way = (hook) => ({ ...way(hook), input: input ?? LOOPBACK });
+  chains(view, steps, { families: ['ip', 'inet'], hooks: ['input'], at });
   return {
     kind: 'delivered',
     text: `delivered here: ${formatIpv4(view.packet.destination)} is this node's own`,

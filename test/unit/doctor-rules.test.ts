@@ -320,24 +320,42 @@ const VERDICTS: readonly (readonly [address: string, port: number | undefined, v
   ['10.96.0.7', undefined, 'passes, not certain, 4'],
   ['10.40.0.2', 8080, 'passes, not certain, 4'],
 ];
+function verdictOn(
+  objects: readonly Json[],
+  address: string,
+  ports: { readonly port?: number | undefined; readonly sourcePort?: number | undefined },
+): string {
+  const { fate, isCertain, rule } = chainVerdict(
+    readRuleset(objects),
+    { family: 'ip', table: 't', name: 'base' },
+    {
+      hook: 'forward',
+      input: 'weave',
+      output: 'weft0',
+      isTunnel: false,
+      isToThisNode: false,
+      source: parseIpv4('10.32.0.2'),
+      destination: parseIpv4(address),
+      protocol: 6,
+      port: ports.port,
+      sourcePort: ports.sourcePort,
+    },
+  );
+  const words = [fate, ...(isCertain ? [] : ['not certain']), ...(rule === undefined ? [] : [rule.handle])];
+  return words.join(', ');
+}
 for (const [address, port, expected] of VERDICTS) {
   it(`a chain with a verdict map lets ${address}:${port ?? 'any port'} ${expected}`, () => {
-    const { fate, isCertain, rule } = chainVerdict(
-      readRuleset(SERVICES),
-      { family: 'ip', table: 't', name: 'base' },
-      {
-        hook: 'forward',
-        input: 'weave',
-        output: 'weft0',
-        isTunnel: false,
-        isToThisNode: false,
-        source: parseIpv4('10.32.0.2'),
-        destination: parseIpv4(address),
-        protocol: 6,
-        port,
-      },
-    );
-    const words = [fate, ...(isCertain ? [] : ['not certain']), ...(rule === undefined ? [] : [rule.handle])];
-    assert.equal(words.join(', '), expected);
+    assert.equal(verdictOn(SERVICES, address, { port }), expected);
+  });
+}
+for (const [sourcePort, expected] of [
+  [40_000, 'dropped, 1'],
+  [40_001, 'passes'],
+  [undefined, 'passes, not certain, 1'],
+] as const) {
+  it(`a rule on a source port: from ${sourcePort ?? 'any port'} ${expected}`, () => {
+    const objects = [base('forward'), on('base', 1, match(payload('tcp', 'sport'), 40_000), drop)];
+    assert.equal(verdictOn(objects, '10.40.0.2', { sourcePort }), expected);
   });
 }

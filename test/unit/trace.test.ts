@@ -23,6 +23,7 @@ const GATEWAY = '10.32.0.1';
 const REMOTE = '10.44.0.2';
 const NOBODYS = '10.47.0.9';
 const OUTSIDE = '8.8.8.8';
+const UNDERLAY = '172.31.0.11';
 const PEER = { slot: 3, address: at('172.31.0.12'), port: 6784, vtepMac: mac(1), probes: true };
 const POD_MAC = mac(0x0e11_2233_4455);
 
@@ -34,7 +35,7 @@ const OWNERS: Readonly<Record<string, Owner>> = {
   [REMOTE]: { kind: 'peer', peer: PEER },
   [NOBODYS]: { kind: 'nobody' },
   '172.31.0.12': { kind: 'peer_underlay', peer: PEER },
-  '172.31.0.11': { kind: 'this_underlay' },
+  [UNDERLAY]: { kind: 'this_underlay' },
 };
 
 const chain = (given: Partial<ChainFacts>): ChainFacts => ({
@@ -81,6 +82,7 @@ const ROUTES: Readonly<Record<string, RouteFacts>> = {
   [NEIGHBOUR]: by('weave'),
   '10.32.0.60': by('weave'),
   [GATEWAY]: by('lo', { isLocal: true }),
+  [UNDERLAY]: by('lo', { isLocal: true }),
   [REMOTE]: by('weft0'),
   [NOBODYS]: by('weft0'),
   [OUTSIDE]: by('eth0', { gateway: at('172.31.0.1') }),
@@ -94,12 +96,18 @@ function viewOf(
   given: Partial<TraceView> & { readonly packet?: TracedPacket } = {},
 ): TraceView {
   return {
-    packet: { source: at(source), destination: at(destination), protocol: undefined, port: undefined },
+    packet: {
+      source: at(source),
+      destination: at(destination),
+      protocol: undefined,
+      port: undefined,
+      sourcePort: undefined,
+    },
     bridge: 'weave',
     tun: 'weft0',
     gateway: at(GATEWAY),
     port: 6784,
-    underlay: at('172.31.0.11'),
+    underlay: at(UNDERLAY),
     generation: 5,
     dataplaneGeneration: 5,
     masquerades: true,
@@ -182,7 +190,7 @@ const CASES: readonly (readonly [
   ],
   [
     "a process that sends from the node's own address",
-    viewOf('172.31.0.11', REMOTE),
+    viewOf(UNDERLAY, REMOTE),
     'dropped',
     /in no block of this node/,
     'egress_source_not_local',
@@ -260,7 +268,7 @@ const CASES: readonly (readonly [
         isTunnel &&
         port === 6784 &&
         destination === PEER.address &&
-        source === at('172.31.0.11')
+        source === at(UNDERLAY)
           ? { fate: 'dropped', isCertain: true, rule: { handle: 7, text: 'udp dport 6784 drop' } }
           : { fate: 'passes', isCertain: true, rule: undefined },
     }),
@@ -288,7 +296,13 @@ const CASES: readonly (readonly [
   [
     'a pod to the tunnel of a node',
     viewOf(POD, '172.31.0.12', {
-      packet: { source: at(POD), destination: at('172.31.0.12'), protocol: 17, port: 6784 },
+      packet: {
+        source: at(POD),
+        destination: at('172.31.0.12'),
+        protocol: 17,
+        port: 6784,
+        sourcePort: 40_000,
+      },
     }),
     'dropped',
     /pods never reach a tunnel/,
@@ -336,11 +350,11 @@ test('what cannot be told is noted and does not end the trace', () => {
     .filter(({ outcome, layer }) => outcome === 'note' && layer !== 'nftables, outer')
     .map(({ layer, text }) => `${layer}: ${text}`);
   assert.deepEqual(notes, [
+    'iptables: legacy tables are in use (nat), and not read here: iptables-legacy-save shows them',
+    'ip rules: beside the usual three: 100: fwmark 0x1 table 7',
     'nftables: ip filter LIMITS (forward) lets it pass, unless rule 3 is met, whose condition cannot be told from here: limit rate 5/second drop',
     'nftables: ip filter SNAT (postrouting): rule 4 changes its source (another node refuses it then, inner_source_not_owned): masquerade',
     'nftables: ip filter UNSURE (postrouting): rule 5 perhaps drops it: drop',
-    'iptables: legacy tables are in use (nat), and not read here: iptables-legacy-save shows them',
-    'ip rules: beside the usual three: 100: fwmark 0x1 table 7',
     'connection: node-2 is failed',
   ]);
   const order = steps.map(({ text }) => text);
@@ -348,6 +362,57 @@ test('what cannot be told is noted and does not end the trace', () => {
   assert.ok(place('ip filter FORWARD (forward) lets it pass') !== -1);
   assert.ok(place('ip filter FORWARD') < place('inet weft forward'), 'the lower priority comes first');
   assert.equal(place('EMPTY'), -1);
+});
+
+// As Docker has it: what passes through is dropped, and what is for the node is none of it.
+const notThrough: Partial<TraceView> = {
+  chains: [
+    ...OURS,
+    ...['prerouting', 'input', 'forward', 'postrouting'].map((hook) => foreign(hook.toUpperCase(), hook)),
+  ],
+  judge: ({ hook }) => ({
+    fate: hook === 'forward' || hook === 'postrouting' ? 'dropped' : 'passes',
+    isCertain: true,
+    rule: undefined,
+  }),
+};
+for (const [source, destination] of [
+  [POD, GATEWAY],
+  [POD, UNDERLAY],
+  [REMOTE, GATEWAY],
+] as const) {
+  test(`${source} to this node itself at ${destination} is not forwarded`, () => {
+    const { steps, verdict } = trace(viewOf(source, destination, notThrough));
+    assert.equal(verdict.kind, 'delivered', JSON.stringify(steps, null, 1));
+    const order = ['PREROUTING', 'an address of this node', 'INPUT'].map((part) =>
+      steps.findLastIndex(({ text }) => text.includes(part)),
+    );
+    assert.deepEqual(
+      order,
+      order.toSorted((a, b) => a - b),
+    );
+    assert.ok(!order.includes(-1));
+  });
+}
+test('what is forwarded meets the hooks behind the route', () => {
+  assert.match(
+    trace(viewOf(POD, NEIGHBOUR, notThrough)).verdict.text,
+    /ip filter FORWARD \(forward\): its policy/,
+  );
+});
+
+test('what this node sends to itself comes in by the loopback', () => {
+  const { verdict } = trace(
+    viewOf(UNDERLAY, GATEWAY, {
+      chains: [foreign('INPUT', 'input', { policy: 'drop' })],
+      judge: (_, { input }) => ({
+        fate: input === 'lo' ? 'passes' : 'dropped',
+        isCertain: true,
+        rule: undefined,
+      }),
+    }),
+  );
+  assert.equal(verdict.kind, 'delivered');
 });
 
 test("a Service's address says where it is changed", () => {

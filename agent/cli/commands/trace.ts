@@ -48,11 +48,12 @@ Exit code: 0 it is delivered, sent, leaves or goes to a Service's endpoint; 1 it
     if (from === undefined || to === undefined || positionals.length > 2) {
       throw wrongUse('From where to where? weft trace SRC DST');
     }
+    const flow = flowOf(given);
     const tables = await readNodeTables(env);
     const source = sender(tables, findEnd(tables, from));
     const destination = findEnd(tables, to);
-    const packet = packetOf(given, source, destination);
-    const view = await openTraceTables({ tables, packet, flow: flowWords(packet, given), env });
+    const packet = { source: source.address, destination: destination.address, ...flow };
+    const view = await openTraceTables({ tables, packet, flow: flowWords(packet), env });
     try {
       const result = trace(view);
       const text = (): string => asText(result, { packet, source, destination });
@@ -73,20 +74,18 @@ function sender({ table }: NodeTables, end: PacketEnd): PacketEnd {
 }
 
 /** Throws OperationError WRONG_USE. */
-function packetOf(given: Invocation['flags'], source: PacketEnd, destination: PacketEnd): TracedPacket {
+function flowOf(given: Invocation['flags']): Pick<TracedPacket, 'protocol' | 'port' | 'sourcePort'> {
   const port = numberFlag(given, 'port', { least: 0, most: 65_535 });
-  const protocol = protocolFlag(given) ?? (port === undefined ? undefined : TCP);
-  if (port !== undefined && protocol !== TCP && protocol !== UDP)
-    throw wrongUse('--port belongs to --protocol tcp or udp');
-  return { source: source.address, destination: destination.address, protocol, port };
+  const sourcePort = numberFlag(given, 'source-port', { least: 0, most: 65_535 });
+  const hasPort = port !== undefined || sourcePort !== undefined;
+  const protocol = protocolFlag(given) ?? (hasPort ? TCP : undefined);
+  if (hasPort && protocol !== TCP && protocol !== UDP)
+    throw wrongUse('--port and --source-port belong to --protocol tcp or udp');
+  return { protocol, port, sourcePort };
 }
 
 /** By which of its sockets the data plane sends the packet: that is what makes its outer source port. */
-function flowWords(
-  { source, destination, protocol, port }: TracedPacket,
-  given: Invocation['flags'],
-): string {
-  const sourcePort = numberFlag(given, 'source-port', { least: 0, most: 65_535 });
+function flowWords({ source, destination, protocol, port, sourcePort }: TracedPacket): string {
   if (protocol === undefined)
     return `its protocol and ports choose one of ${SEND_SOCKETS} outer source ports`;
   const hasPorts = protocol === TCP || protocol === UDP;
