@@ -206,7 +206,8 @@ function nodeName(text: string): string {
   return text;
 }
 
-function listenAddress(name: string, text: string): ListenAddress {
+/** Of the setting `name`. Throws OperationError SETTING_INVALID. */
+export function listenAddress(name: string, text: string): ListenAddress {
   const at = text.lastIndexOf(':');
   const host = text.slice(0, Math.max(at, 0)).replace(/^\[(.*)\]$/, '$1');
   const port = text.slice(at + 1);
@@ -215,6 +216,10 @@ function listenAddress(name: string, text: string): ListenAddress {
   }
   return { host, port: Number(port) };
 }
+
+/** As a URL has it: an IPv6 address in brackets. */
+export const authorityOf = ({ host, port }: ListenAddress): string =>
+  `${host.includes(':') ? `[${host}]` : host}:${port}`;
 
 function absolutePath(name: string, text: string): string {
   if (!text.startsWith('/')) throw invalid(name, text, 'write an absolute path');

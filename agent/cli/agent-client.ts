@@ -6,6 +6,7 @@ import type { IpamReport, NodeReport, RefusedReport } from '../../proto/node-rep
 import { OperationError, codeOf } from '../operation-error.ts';
 import { receivedReport } from '../report/received-report.ts';
 import { settingOf } from '../setting-table.ts';
+import { type ListenAddress, authorityOf, listenAddress } from '../settings.ts';
 
 const STATUS_ADDRESS = 'WEAVE_HTTP_ADDR';
 const METRICS_ADDRESS = 'WEAVE_METRICS_ADDR';
@@ -38,15 +39,14 @@ export async function askIpam(env: Environment): Promise<IpamReport> {
   return JSON.parse(text) as IpamReport; // as: our own agent's, over loopback
 }
 
-/** The page at `path`, also when it is told with 503. Throws OperationError AGENT_SILENT. */
+/** The page at `path`, also when it is told with 503. Throws OperationError AGENT_SILENT, SETTING_INVALID. */
 export function askAgent(env: Environment, path: string): Promise<string> {
-  return ask(settingOf(env, STATUS_ADDRESS), { path, setting: STATUS_ADDRESS });
+  return ask(env, { path, setting: STATUS_ADDRESS });
 }
 
-/** Throws OperationError AGENT_SILENT. */
+/** Throws OperationError AGENT_SILENT, SETTING_INVALID. */
 export function askMetrics(env: Environment): Promise<string> {
-  const address = settingOf(env, METRICS_ADDRESS).replace(/^0\.0\.0\.0:/, '127.0.0.1:');
-  return ask(address, { path: '/metrics', setting: METRICS_ADDRESS });
+  return ask(env, { path: '/metrics', setting: METRICS_ADDRESS });
 }
 
 const strange = (env: Environment, path: string): OperationError =>
@@ -55,13 +55,19 @@ const strange = (env: Environment, path: string): OperationError =>
     { code: 'AGENT_SILENT', context: { path } },
   );
 
+/** Where who listens on every address is reached on the node itself. */
+const LOOPBACKS: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
+
 async function ask(
-  address: string,
+  env: Environment,
   { path, setting }: { readonly path: string; readonly setting: string },
 ): Promise<string> {
+  const { host, port } = listenAddress(setting, settingOf(env, setting));
+  const there = { host: LOOPBACKS[host] ?? host, port };
   try {
-    return bodyOf(await exchange(address, path));
+    return bodyOf(await exchange(there, path));
   } catch (error) {
+    const address = authorityOf(there);
     throw new OperationError(
       `No agent answers at ${address} (${codeOf(error)}): ${LOGS}; another address is set by ${setting}`,
       { code: 'AGENT_SILENT', context: { address }, cause: error },
@@ -69,9 +75,8 @@ async function ask(
   }
 }
 
-function exchange(address: string, path: string): Promise<string> {
-  const at = address.lastIndexOf(':');
-  const [host, port] = [address.slice(0, at), Number(address.slice(at + 1))];
+function exchange({ host, port }: ListenAddress, path: string): Promise<string> {
+  const address = authorityOf({ host, port });
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     const socket = createConnection({ host, port, timeout: PATIENCE_MS });

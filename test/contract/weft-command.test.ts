@@ -1,8 +1,10 @@
 // The `weft` command against a real status server on loopback: what it writes, and its exit codes.
 import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 
+import type { BugReport } from '../../agent/cli/bug-report.ts';
 import { COMMANDS } from '../../agent/cli/commands.ts';
 import { createStatusCommand } from '../../agent/cli/commands/status.ts';
 import type { Timing } from '../../agent/cli/watching.ts';
@@ -31,17 +33,7 @@ let server: StatusServer;
 let env: Readonly<Record<string, string>>;
 
 before(async () => {
-  server = await openStatusServer({
-    source: {
-      facts: () => facts,
-      ipam: () => ipamReport,
-      map: () => createMapRig({ names: ['node-b'], seed: 1 }).facts(),
-      metrics: async () => ({ contentType: 'text/plain', text: 'weave_max_ips 1\n' }),
-    },
-    status: { host, port: 0 },
-    metrics: { host, port: 0 },
-    failed: (path, error) => assert.fail(`${path}: ${String(error)}`),
-  });
+  server = await openServer({ status: host, metrics: host });
   env = {
     WEAVE_HTTP_ADDR: `${host}:${server.statusPort}`,
     WEAVE_METRICS_ADDR: `0.0.0.0:${server.metricsPort}`,
@@ -49,6 +41,20 @@ before(async () => {
   };
 });
 after(() => server.close());
+
+function openServer(hosts: { readonly status: string; readonly metrics: string }): Promise<StatusServer> {
+  return openStatusServer({
+    source: {
+      facts: () => facts,
+      ipam: () => ipamReport,
+      map: () => createMapRig({ names: ['node-b'], seed: 1 }).facts(),
+      metrics: async () => ({ contentType: 'text/plain', text: 'weave_max_ips 1\n' }),
+    },
+    status: { host: hosts.status, port: 0 },
+    metrics: { host: hosts.metrics, port: 0 },
+    failed: (path, error) => assert.fail(`${path}: ${String(error)}`),
+  });
+}
 
 interface Ran {
   readonly code: number;
@@ -231,6 +237,41 @@ describe('weft report', () => {
     for (const part of ['report', 'ipam', 'metrics'])
       assert.match(missing[part] ?? '', /^No agent answers at/);
   });
+});
+
+const IPV6_LOOPBACK = /^0{31}1 .*lo$/m;
+const skip =
+  !(existsSync('/proc/net/if_inet6') && IPV6_LOOPBACK.test(readFileSync('/proc/net/if_inet6', 'utf8'))) &&
+  'this machine has no IPv6 loopback';
+
+describe('an agent that listens on IPv6', { skip }, () => {
+  it('is asked by what the settings say, also where that is every address', async () => {
+    const there = await openServer({ status: '::1', metrics: '::' });
+    try {
+      const { code, out } = await run(['report'], {
+        ...env,
+        WEAVE_HTTP_ADDR: `[::1]:${there.statusPort}`,
+        WEAVE_METRICS_ADDR: `[::]:${there.metricsPort}`,
+      });
+      const { report, metrics } = JSON.parse(out) as BugReport; // as: of this release
+      assert.deepEqual([code, report?.version, metrics], [0, nodeReport.version, 'weave_max_ips 1\n']);
+    } finally {
+      await there.close();
+    }
+  });
+  it('is named with its address when it does not answer', async () => {
+    const { code, err } = await run(['status'], { WEAVE_HTTP_ADDR: '[::]:1' });
+    assert.equal(code, 1);
+    assert.match(err, /^No agent answers at \[::1\]:1 \(ECONNREFUSED\): /);
+  });
+});
+
+it('an address that the agent would not take either is told as one', async () => {
+  const { code, err } = await run(['status'], { WEAVE_HTTP_ADDR: 'localhost' });
+  assert.deepEqual(
+    [code, err],
+    [1, 'Cannot use WEAVE_HTTP_ADDR="localhost": write an address and a port such as 127.0.0.1:6784\n'],
+  );
 });
 
 describe('an agent that cannot start', () => {

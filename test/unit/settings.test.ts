@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { formatCidr } from '../../proto/address.ts';
 import { OperationError } from '../../agent/operation-error.ts';
 import { SETTING_TABLE } from '../../agent/setting-table.ts';
-import { defaultWorkers, parseSettings } from '../../agent/settings.ts';
+import { authorityOf, defaultWorkers, listenAddress, parseSettings } from '../../agent/settings.ts';
 
 const refusal = (environment: Record<string, string>): string => {
   try {
@@ -51,6 +51,17 @@ test('parseSettings refuses a bad value with its name, the value and the remedy'
     [{ WEFT_DATAPLANE_WORKERS: 'auto' }, /WEFT_DATAPLANE_WORKERS="auto"/],
   ];
   for (const [environment, expected] of cases) assert.match(refusal(environment), expected);
+});
+
+test('listenAddress takes an IPv6 address with and without brackets, and authorityOf writes it with them', () => {
+  for (const [text, address, authority] of [
+    ['[::1]:6784', { host: '::1', port: 6784 }, '[::1]:6784'],
+    ['::1:6784', { host: '::1', port: 6784 }, '[::1]:6784'],
+    ['127.0.0.1:6784', { host: '127.0.0.1', port: 6784 }, '127.0.0.1:6784'],
+  ] as const) {
+    assert.deepEqual(listenAddress('WEAVE_HTTP_ADDR', text), address);
+    assert.equal(authorityOf(address), authority);
+  }
 });
 
 test('defaultWorkers: half the processors, at least 1 and at most 2; the setting wins', () => {

@@ -7,6 +7,7 @@ import { API_GROUP_VERSION } from '../../../proto/api-kinds.ts';
 import type { ApiEndpoint } from '../../kube/api-endpoint.ts';
 import { openClusterEndpoint } from '../../kube/endpoint-config.ts';
 import { codeOf } from '../../operation-error.ts';
+import { authorityOf } from '../../settings.ts';
 import type { ApiAnswer, ApiFacts } from '../scene.ts';
 
 const PATIENCE_MS = 2500;
@@ -35,7 +36,7 @@ export async function askCluster({ environment, nodeName }: ClusterQuestion): Pr
   const server =
     address.kind === 'unix'
       ? `unix:${address.socketPath}`
-      : `${address.secure ? 'https' : 'http'}://${address.host}:${address.port}`;
+      : `${address.secure ? 'https' : 'http'}://${authorityOf(address)}`;
   return { server, configuration: undefined, node, peer };
 }
 
