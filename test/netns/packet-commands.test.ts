@@ -248,7 +248,11 @@ test('ping: a node and a pod, without and with ICMP sockets; a tunnel that is bl
     }
   }
   const tcp = await ping(to.address, '--port', '81');
-  assert.match(tcp.stdout, /pod .* 2 answered.* \(tcp 81\)/);
+  assert.match(tcp.stdout, /node .* \(icmp\)\npod .* 2 answered.* \(tcp 81\)/);
+  assert.match(
+    (await ping('node-2', '--port', '81')).stdout,
+    /node .* 2 answered.* \(tcp 81\)\nnode-2 answers/,
+  );
   await to.exec(['ip', 'link', 'set', 'eth0', 'down']);
   const down = await ping(to.address);
   assert.equal(down.status, 1);

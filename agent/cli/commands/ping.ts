@@ -11,6 +11,7 @@ import { type NodeTables, readNodeTables, runDirectoryOf } from '../node-tables.
 import { type PacketEnd, findEnd, formatEnd, gatewaysOf } from '../packet-ends.ts';
 import { numberFlag } from '../packet-flags.ts';
 import { wrongUse } from '../flags.ts';
+import { pingVerdict } from '../ping-verdict.ts';
 import { type RoundTrips, type Tally, createTally, openRoundTrips, tcpRoundTrips } from '../round-trips.ts';
 
 const USUAL_COUNT = 4;
@@ -117,31 +118,31 @@ const resultWords = (result: number | string | undefined): string =>
 
 interface HopOptions {
   readonly payloadBytes: number;
+  /** The target is asked by TCP. */
   readonly port: number | undefined;
   readonly signal: AbortSignal;
 }
 
 async function openHops(tables: NodeTables, target: PacketEnd, options: HopOptions): Promise<readonly Hop[]> {
-  const { payloadBytes, port } = options;
+  const { payloadBytes, port, signal } = options;
   const hop = (name: string, address: Ipv4, trips: RoundTrips): Hop => ({
     name,
     address,
     trips,
     tally: createTally(),
   });
-  const last = (name: string): Hop =>
-    hop(
-      name,
-      target.address,
-      port === undefined
-        ? openRoundTrips(target.address, { payloadBytes })
-        : tcpRoundTrips(target.address, port),
-    );
+  const open = (address: Ipv4, isLast: boolean): RoundTrips =>
+    isLast && port !== undefined ? tcpRoundTrips(address, port) : openRoundTrips(address, { payloadBytes });
+  const last = (name: string): Hop => hop(name, target.address, open(target.address, true));
   if (!('peer' in target.owner))
     return [last(target.isNode ? 'node' : target.owner.kind === 'this_node' ? 'pod' : 'host')];
   const { peer } = target.owner;
-  const underlay = hop('underlay', peer.address, openRoundTrips(peer.address, { payloadBytes }));
-  const gateway = await findGateway(gatewaysOf(tables.table, peer), options);
+  const isLast = (address: Ipv4): boolean => target.isNode || address === target.address;
+  const gateway = await findGateway(gatewaysOf(tables.table, peer), {
+    open: (address) => open(address, isLast(address)),
+    signal,
+  });
+  const underlay = hop('underlay', peer.address, open(peer.address, gateway === undefined));
   const node = gateway && hop('node', gateway.address, gateway.trips);
   const pod = target.isNode || gateway?.address === target.address ? undefined : last('pod');
   return [underlay, node, pod].filter((each) => each !== undefined);
@@ -150,16 +151,16 @@ async function openHops(tables: NodeTables, target: PacketEnd, options: HopOptio
 /** The bridge of the peer: which of its blocks it got first is not known here, so the first that answers is it. */
 async function findGateway(
   candidates: readonly Ipv4[],
-  { payloadBytes, signal }: HopOptions,
+  { open, signal }: { readonly open: (address: Ipv4) => RoundTrips; readonly signal: AbortSignal },
 ): Promise<{ readonly address: Ipv4; readonly trips: RoundTrips } | undefined> {
   const [first] = candidates;
   if (first === undefined) return undefined;
   for (const address of candidates.slice(0, MOST_GATEWAYS)) {
-    const trips = openRoundTrips(address, { payloadBytes });
+    const trips = open(address);
     if (candidates.length === 1 || typeof (await trips.once(signal)) === 'number') return { address, trips };
     trips.close();
   }
-  return { address: first, trips: openRoundTrips(first, { payloadBytes }) };
+  return { address: first, trips: open(first) };
 }
 
 interface ProbeOutcome {
@@ -212,7 +213,13 @@ function summary(hops: readonly Hop[], { target, peer, tables, probed }: Finding
   ]);
   if (peer !== undefined)
     lines.splice(1, 0, ['data plane', `${formatIpv4(peer.address)}:${peer.port}`, probeWords(probed)]);
-  return `--- ${formatEnd(target)} ---\n${table(lines)}${verdict(hops, { target, peer, tables, probed })}\n`;
+  const said = pingVerdict(hops, {
+    target,
+    peer: peer && { name: tables.nameOf(peer), port: peer.port },
+    dataplane: probed && probed.answered > 0,
+    gateway: tables.table.gateway,
+  });
+  return `--- ${formatEnd(target)} ---\n${table(lines)}${said}\n`;
 }
 
 function probeWords(probed: ProbeOutcome | undefined): string {
@@ -220,33 +227,6 @@ function probeWords(probed: ProbeOutcome | undefined): string {
   const trip = probed.answered === 0 ? '' : `, last round trip ${probed.roundTripMs.toFixed(2)} ms`;
   const mtu = probed.pathMtu === 0 ? '' : `, path MTU ${probed.pathMtu}`;
   return `${probed.sent} probes sent, ${probed.answered} answered${trip}${mtu}`;
-}
-
-function verdict(hops: readonly Hop[], { target, peer, tables, probed }: Findings): string {
-  const answers = (name: string): boolean | undefined => {
-    const tally = hops.find((hop) => hop.name === name)?.tally;
-    return tally && tally.sent > 0 ? tally.answered > 0 : undefined;
-  };
-  if ((hops.at(-1)?.tally.answered ?? 0) > 0) return `${target.name ?? formatIpv4(target.address)} answers.`;
-  if (peer === undefined) return localVerdict(target);
-  const node = tables.nameOf(peer);
-  const dataplane = probed === undefined ? undefined : probed.answered > 0;
-  if (dataplane === false && answers('underlay') === false) {
-    return `Nothing of ${node} answers: is the node up, and the network between the nodes? Look at: kubectl get node ${node}`;
-  }
-  if (dataplane === false) {
-    return `${node} answers past the tunnel, and its data plane does not: is UDP ${peer.port} open between the nodes both ways, and its agent running? Look at: kubectl -n weft get pods -o wide; weft capture --outer --peer ${node}`;
-  }
-  if (answers('node') === false) {
-    return `The data plane of ${node} answers, and the stack behind it does not: its bridge, routes or firewall; on it: weft doctor`;
-  }
-  return `${node} answers, and ${formatEnd(target)} does not: the pod is gone, a NetworkPolicy refuses these requests (try --port), or the trouble is on its node; there: weft trace ${formatIpv4(tables.table.gateway)} ${formatIpv4(target.address)}`;
-}
-
-function localVerdict(target: PacketEnd): string {
-  if (target.owner.kind === 'outside')
-    return `${formatIpv4(target.address)} is no address of this network, and does not answer.`;
-  return `${formatEnd(target)} does not answer: is it still there? weft trace ${formatIpv4(target.address)} ${formatIpv4(target.address)} shows this node's side`;
 }
 
 const ofNobody = (target: PacketEnd): OperationError =>
