@@ -1,7 +1,9 @@
 // The `weft` command against a real status server on loopback: what it writes, and its exit codes.
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
 import type { BugReport } from '../../agent/cli/bug-report.ts';
@@ -226,6 +228,21 @@ describe('weft report', () => {
     assert.deepEqual(report['ipam'], JSON.parse(JSON.stringify(ipamReport)));
     assert.equal(report['metrics'], 'weave_max_ips 1\n');
     assert.equal(report['version'], VERSION);
+  });
+  it('names the nftables tables as missing when nft refuses, and says so where there is none', async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'weft-command-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const report = async (...script: readonly string[]): Promise<BugReport> => {
+      writeFileSync(join(folder, 'nft'), ['#!/bin/sh', ...script, ''].join('\n'), { mode: 0o755 });
+      return JSON.parse(
+        (await run(['report'], { ...env, PATH: `${folder}:${env['PATH']}` })).out,
+      ) as BugReport; // as: of this release
+    };
+    const refused = await report('echo "Operation not permitted (you must be root)" >&2; exit 1');
+    assert.equal(refused.nftables, undefined);
+    assert.match(refused.missing['nftables'] ?? '', /^Cannot list .* nft said "Operation not permitted/);
+    const none = await report('[ "$3" = ruleset ]');
+    assert.deepEqual(none.nftables, { inet: 'there is none', bridge: 'there is none' });
   });
   it('is written without an agent too, and says so by its exit code', async () => {
     const { code, out } = await run(['report'], {

@@ -48,6 +48,7 @@ Examples:
       nftables: async () => {
         const nft = openNft(env['PATH'] ?? '');
         const tables = await Promise.all(FAMILIES.map((family) => nft.list(family, TABLE)));
+        if (tables.includes(undefined)) await nft.listText(); // throws where nothing can be listed: no rights, for one
         return Object.fromEntries(FAMILIES.map((family, at) => [family, tables[at] ?? 'there is none']));
       },
       metrics: () => askMetrics(env),
