@@ -2,6 +2,7 @@
 // closed table of settings alone goes along, and what looks like a credential in any text is left out besides.
 import type { IpamReport, NodeReport, RefusedReport } from '../../proto/node-report.ts';
 import { OperationError } from '../operation-error.ts';
+import { withoutSecrets } from '../secrets.ts';
 
 export interface BugReport {
   /** Of this form. */
@@ -57,7 +58,7 @@ export async function makeBugReport(sources: BugReportSources): Promise<BugRepor
     had('metrics', sources.metrics),
   ]);
   const { version, writtenAt, host } = sources;
-  return withoutSecrets({
+  return clean({
     form: 1,
     writtenAt: writtenAt.toISOString(),
     version,
@@ -67,22 +68,9 @@ export async function makeBugReport(sources: BugReportSources): Promise<BugRepor
   });
 }
 
-const LEFT_OUT = '[left out]';
-/** JSON web tokens, what follows a word for a credential, the password of a URL, keys and certificates in PEM. */
-const SECRETS: readonly (readonly [pattern: RegExp, replacement: string])[] = [
-  [/\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*/g, LEFT_OUT],
-  [/\b(bearer|basic)\s+[\w.~+/=-]{8,}/gi, `$1 ${LEFT_OUT}`],
-  [/\b(token|password|passwd|secret|api[-_]?key)(["']?\s*[=:]\s*["']?)[^\s"',;]+/gi, `$1$2${LEFT_OUT}`],
-  [/(:\/\/[^/\s:@]+):[^/\s@]+@/g, `$1:${LEFT_OUT}@`],
-  [/-----BEGIN [A-Z ]+-----[\s\S]*?-----END [A-Z ]+-----/g, LEFT_OUT],
-];
-
-/** The same value; what looks like a credential in its texts is replaced. */
-export function withoutSecrets<T>(value: T): T {
+function clean<T>(value: T): T {
   const text = JSON.stringify(value, (_key, part: unknown) =>
-    typeof part === 'string'
-      ? SECRETS.reduce((clean, [pattern, replacement]) => clean.replaceAll(pattern, replacement), part)
-      : part,
+    typeof part === 'string' ? withoutSecrets(part) : part,
   );
   return JSON.parse(text) as T; // as: of the same form, its texts are still texts
 }

@@ -1,6 +1,7 @@
 // What an answer of the API server that is not 2xx means: one code out of a closed list, with the server's own words quoted.
 // A Status object is input: anything that is not one is replaced by what the HTTP status says.
 import { OperationError } from '../operation-error.ts';
+import { withoutSecrets } from '../secrets.ts';
 
 /** Codes of requests. TOO_LARGE and MALFORMED describe an answer, ABORTED the caller's own abort. */
 export type ApiErrorCode =
@@ -38,7 +39,9 @@ export function statusError(answer: ApiAnswer): OperationError {
   const code = codeFor(status, details.reason, answer.method);
   const retryAfterMs = retryAfterOf(answer.retryAfter) ?? details.retryAfterMs;
   const words =
-    details.message === undefined ? '' : `: ${quote(withoutSecrets(details.message, answer.authorization))}`;
+    details.message === undefined
+      ? ''
+      : `: ${quote(withoutSecrets(details.message, sent(answer.authorization)))}`;
   return new OperationError(`Cannot ${action}: the API server answered ${status}${words}`, {
     code,
     context: { status, reason: details.reason, retryAfterMs },
@@ -88,17 +91,8 @@ function retryAfterOf(header: string | undefined): number | undefined {
   return Math.min(Number(header) * 1000, LONGEST_RETRY_AFTER_MS);
 }
 
-/**
- * Proxies before the API server quote the request in their refusals, and with it the token that was sent; and what looks like a token is one, whosever.
- * What an agent logs is read by more people than may have its rights.
- */
-export function withoutSecrets(text: string, authorization?: string): string {
-  const sent = authorization?.split(' ').at(-1) ?? '';
-  const cleaned = sent === '' ? text : text.replaceAll(sent, '[token]');
-  return cleaned
-    .replaceAll(/\b(bearer|basic)(\s+|%20)[\w.~+/=-]{8,}/gi, '$1 [token]')
-    .replaceAll(/\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]+)?/g, '[token]');
-}
+/** Proxies before the API server quote the request in their refusals, and with it the token that was sent. */
+const sent = (authorization = ''): readonly string[] => authorization.split(' ').slice(-1);
 
 /** On one line and bounded: it ends up in the log. */
 export const quote = (text: string): string =>

@@ -17,6 +17,7 @@ export const AREAS: readonly Area[] = [
   // Pure: no I/O.
   { path: 'proto/', mayImport: [], node: [] },
   { path: 'agent/operation-error.ts', mayImport: [], node: [] },
+  { path: 'agent/secrets.ts', mayImport: [], node: [] },
   { path: 'agent/setting-table.ts', mayImport: [], node: [] },
   {
     path: 'agent/settings.ts',
@@ -32,7 +33,11 @@ export const AREAS: readonly Area[] = [
   { path: 'agent/wire/', mayImport: ['proto/', 'agent/operation-error.ts'], node: [] },
   // Adapters: they know their technology and not each other.
   { path: 'agent/linux/', mayImport: ['proto/', 'agent/operation-error.ts'], node: ANY_NODE },
-  { path: 'agent/kube/', mayImport: ['proto/', 'agent/operation-error.ts'], node: ANY_NODE },
+  {
+    path: 'agent/kube/',
+    mayImport: ['proto/', 'agent/operation-error.ts', 'agent/secrets.ts'],
+    node: ANY_NODE,
+  },
   { path: 'agent/telemetry/', mayImport: ['proto/', 'agent/operation-error.ts'], node: ANY_NODE },
   {
     path: 'agent/hand-over/',
@@ -102,6 +107,7 @@ export const AREAS: readonly Area[] = [
     mayImport: [
       'proto/',
       'agent/operation-error.ts',
+      'agent/secrets.ts',
       'agent/setting-table.ts',
       'agent/settings.ts',
       'agent/version.ts',
