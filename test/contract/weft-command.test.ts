@@ -384,6 +384,14 @@ describe('weft', () => {
     [['status', '--wtach'], 'Cannot read "--wtach": "weft status" has no such flag; did you mean "--watch"?'],
     [['ipam', '10.32.0.1', '10.32.0.2'], 'Cannot read "10.32.0.2": one address or pod at a time'],
     [['report', 'x'], 'Cannot read "x": it takes no argument'],
+    [['version', 'nonsense'], 'Cannot read "nonsense": it takes no argument'],
+    [['capture', '--count', 'abc'], '--count "abc" cannot be: write a number from 1 to 1000000000'],
+    [['capture', '--reason', 'bored'], '--reason "bored" is not known; there is: '],
+    [['ping', 'node-2', '--port', '0'], '--port "0" cannot be: write a number from 1 to 65535'],
+    [
+      ['trace', '10.32.0.2', '10.32.0.3', '--source-port', '80', '--protocol', 'icmp'],
+      '--port and --source-port belong to --protocol tcp or udp',
+    ],
     [['completion', 'tcsh'], 'Cannot write a completion for "tcsh": name one of bash, zsh, fish'],
   ] as const) {
     it(`refuses ${args.join(' ')}`, async () => {

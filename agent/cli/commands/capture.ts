@@ -97,14 +97,15 @@ async function capture(invocation: Invocation): Promise<number> {
       `"${invocation.positionals[0]}" is not known here: filters are flags, "weft capture --help" lists them`,
     );
   }
-  const tables = await readNodeTables(env);
-  const filter = filterOf(invocation.flags, tables);
+  const chosen = filterOf(invocation.flags);
   const most = numberFlag(invocation.flags, 'count', { least: 1, most: 1e9 }) ?? Number.POSITIVE_INFINITY;
   const seconds = numberFlag(invocation.flags, 'seconds', {
     least: 0.1,
     most: TWO_TO_20_SECONDS,
     isWhole: false,
   });
+  const tables = await readNodeTables(env);
+  const filter = { ...chosen, row: rowOf(textFlag(invocation.flags, 'peer'), tables) };
   const files = openCaptureFiles({ runDirectory: runDirectoryOf(env), filter, nowMs: nowMs() });
   try {
     const surroundings = surroundingsOf(tables, env, filter.snapLength);
@@ -126,8 +127,8 @@ async function capture(invocation: Invocation): Promise<number> {
   return 0;
 }
 
-/** Throws OperationError WRONG_USE, NO_PEER. */
-export function filterOf(given: Invocation['flags'], tables: NodeTables): CaptureFilter {
+/** Without the peer, which is found in this node's tables. Throws OperationError WRONG_USE. */
+function filterOf(given: Invocation['flags']): Omit<CaptureFilter, 'row'> {
   const reason = textFlag(given, 'reason');
   const points = (['inner', 'outer', 'dropped'] as const).filter((name) => given[name] === true);
   const chosen =
@@ -139,7 +140,6 @@ export function filterOf(given: Invocation['flags'], tables: NodeTables): Captur
   const snapLength = numberFlag(given, 'snaplen', { least: 0, most: WHOLE });
   return {
     points: CAPTURE_POINTS.filter((point) => chosen.some((name) => point.startsWith(name))),
-    row: rowOf(textFlag(given, 'peer'), tables),
     host: hostOf(textFlag(given, 'host')),
     port: numberFlag(given, 'port', { least: 0, most: 65_535 }),
     protocol: protocolFlag(given),
@@ -148,6 +148,7 @@ export function filterOf(given: Invocation['flags'], tables: NodeTables): Captur
   };
 }
 
+/** Throws OperationError NO_PEER. */
 function rowOf(wanted: string | undefined, tables: NodeTables): number | undefined {
   if (wanted === undefined) return undefined;
   const peer = tables.find(wanted);

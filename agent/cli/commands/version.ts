@@ -3,6 +3,7 @@ import { receivedReport } from '../../report/received-report.ts';
 import { VERSION } from '../../version.ts';
 import { askAgent } from '../agent-client.ts';
 import type { Command } from '../command.ts';
+import { wrongUse } from '../flags.ts';
 import { OUTPUT, formatTold } from '../told-forms.ts';
 
 export const versionCommand: Command = {
@@ -13,7 +14,8 @@ export const versionCommand: Command = {
 While a node is upgraded the two differ for a moment.
 `,
   flags: { output: OUTPUT },
-  async run({ env, flags, stdout }) {
+  async run({ positionals, env, flags, stdout }) {
+    if (positionals[0] !== undefined) throw wrongUse(`Cannot read "${positionals[0]}": it takes no argument`);
     const agent = await askAgent(env, '/report').then(
       (text) => receivedReport(text)?.version,
       () => undefined, // none runs: the version of this program is told all the same
