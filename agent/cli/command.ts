@@ -14,6 +14,8 @@ export interface Command {
   readonly flags: Readonly<Record<string, Flag>>;
   /** Words that may stand at the place of an argument, for the shell's completion; none: free text. */
   readonly words?: readonly string[];
+  /** Whether it ends well when the invocation's signal says so; else SIGINT and SIGTERM end the program at once. */
+  hearsSignals?(flags: Invocation['flags']): boolean;
   /** Resolves to the exit code: 0 well, 1 something is wrong with the node, 2 wrong use. Throws OperationError. */
   run(invocation: Invocation): Promise<number>;
 }
@@ -36,7 +38,7 @@ export interface Invocation {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdout: Output;
   readonly stderr: Output;
-  /** Aborted by SIGINT and SIGTERM: what runs until then ends well. */
+  /** Aborted by SIGINT and SIGTERM, where the command hears them: what runs until then ends well. */
   readonly signal: AbortSignal;
 }
 

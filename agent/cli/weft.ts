@@ -11,7 +11,10 @@ import { nearest } from './nearest.ts';
 
 const WRONG_USE = 2;
 
-export type Surroundings = Omit<Invocation, 'positionals' | 'flags'>;
+export interface Surroundings extends Omit<Invocation, 'positionals' | 'flags'> {
+  /** Lets SIGINT and SIGTERM abort the signal from now on. */
+  hearSignals?(): void;
+}
 
 /** Resolves to the exit code. */
 export async function weft(args: readonly string[], surroundings: Surroundings): Promise<number> {
@@ -45,6 +48,7 @@ async function run([name, ...rest]: readonly string[], surroundings: Surrounding
     );
     return 0;
   }
+  if (command.hearsSignals?.(flags) === true) surroundings.hearSignals?.();
   return command.run({ ...surroundings, positionals, flags });
 }
 
@@ -89,12 +93,14 @@ function outputOf(stream: NodeJS.WriteStream & { readonly fd: 1 | 2 }): Output {
 
 if (import.meta.main) {
   const ended = new AbortController();
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => ended.abort());
   process.stdout.on('error', (error) => process.exit(codeOf(error) === 'EPIPE' ? 0 : 1)); // weft status | head
   process.exitCode = await weft(process.argv.slice(2), {
     env: process.env,
     stdout: outputOf(process.stdout),
     stderr: outputOf(process.stderr),
     signal: ended.signal,
+    hearSignals() {
+      for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => ended.abort());
+    },
   });
 }

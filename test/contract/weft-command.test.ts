@@ -400,6 +400,26 @@ describe('weft', () => {
       assert.ok(err.startsWith(words), err);
     });
   }
+  it('SIGINT and SIGTERM are heard by what ends well, and else end the program', async () => {
+    const heard = async (...args: readonly string[]): Promise<boolean> => {
+      let isHeard = false;
+      const nowhere = { write: () => undefined, isTerminal: false };
+      await weft(args, {
+        env: { WEAVE_HTTP_ADDR: `${host}:1`, WEFT_RUN_DIR: '/nowhere' },
+        stdout: nowhere,
+        stderr: nowhere,
+        signal: AbortSignal.abort(),
+        hearSignals: () => void (isHeard = true),
+      });
+      return isHeard;
+    };
+    for (const args of [['capture'], ['ping', 'node-2'], ['status', '--watch']]) {
+      assert.equal(await heard(...args), true, args.join(' '));
+    }
+    for (const args of [['status'], ['trace', '10.32.0.2', '10.32.0.3'], ['report'], ['ipam'], ['version']]) {
+      assert.equal(await heard(...args), false, args.join(' '));
+    }
+  });
   it('without a command: what there is, on standard error', async () => {
     const { code, out, err } = await run([]);
     assert.deepEqual([code, out], [2, '']);

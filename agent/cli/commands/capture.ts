@@ -87,6 +87,7 @@ and counted; none is left out on its way. Times are UTC.
   kubectl -n weft exec ds/weft -- weft capture --outer -w - | wireshark -k -i -
 `,
   flags,
+  hearsSignals: () => true,
   run: capture,
 };
 

@@ -61,6 +61,7 @@ Exit code: 0 the target answered, 1 it did not.
   weft ping 10.44.0.7 --port 8080
 `,
   flags,
+  hearsSignals: () => true,
   run: ping,
 };
 

@@ -56,6 +56,7 @@ Examples:
     'no-headers': { type: 'boolean', meaning: 'tables without the names of their columns' },
   },
   words: Object.keys(PARTS),
+  hearsSignals: ({ watch }) => watch !== undefined,
   async run(invocation) {
     const { positionals, flags, env, stdout } = invocation;
     const [name, unexpected] = positionals;
