@@ -1,5 +1,6 @@
 // Scripts that let a shell complete the words of `weft`, made of the table of commands. Pure.
 import type { Command, Flag } from './command.ts';
+import { HELP } from './flags.ts';
 
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof SHELLS)[number];
@@ -16,8 +17,6 @@ export function completionScript(shell: Shell, commands: readonly Command[]): st
       return shell satisfies never;
   }
 }
-
-const HELP: Flag = { type: 'boolean', short: 'h', meaning: 'what it does' };
 
 const flagsOf = ({ flags }: Command): readonly (readonly [string, Flag])[] =>
   Object.entries({ ...flags, help: HELP });

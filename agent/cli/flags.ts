@@ -6,7 +6,7 @@ import { OperationError } from '../operation-error.ts';
 import type { Command, Flag, Invocation } from './command.ts';
 import { nearest } from './nearest.ts';
 
-export const HELP: Flag = { type: 'boolean', short: 'h', meaning: 'this text' };
+export const HELP: Flag = { type: 'boolean', short: 'h', meaning: 'what the command does' };
 
 export const wrongUse = (message: string): OperationError =>
   new OperationError(message, { code: 'WRONG_USE' });

@@ -9,7 +9,7 @@ import {
   formatCidr,
   formatIpv4,
 } from '../../proto/address.ts';
-import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
+import { parseCidr } from '../../proto/address-text.ts';
 import type { IpamFacts, IpamReport, NodeReport } from '../../proto/node-report.ts';
 import { agoOr, formatAge, labelled } from './text.ts';
 
@@ -76,14 +76,6 @@ export const allocationsOf = (query: string, { ipam }: NodeReport): readonly All
       podName?.split('/')[1] === query ||
       (query.length > 5 && containerId.startsWith(query)),
   );
-
-export const parseAddress = (text: string): Ipv4 | undefined => {
-  try {
-    return parseIpv4(text);
-  } catch {
-    return undefined;
-  }
-};
 
 const isEnd = (range: Cidr, address: Ipv4): boolean =>
   address === range.base || address === range.base + cidrSize(range) - 1;

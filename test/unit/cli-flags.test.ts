@@ -65,7 +65,7 @@ describe('flagLines', () => {
         '  -o, --output table|json|yaml  the form',
         '  -w, --watch[=SECONDS]         again and again',
         '  --no-headers                  no head',
-        '  -h, --help                    this text',
+        '  -h, --help                    what the command does',
         '',
       ].join('\n'),
     );

@@ -1,10 +1,11 @@
 // `weft ipam`: who has an address, and since when.
 import { parseIpv4 } from '../../../proto/address-text.ts';
-import { addressFacts, addressPage, allocationsOf, parseAddress } from '../../report/address-owner.ts';
+import { addressFacts, addressPage, allocationsOf } from '../../report/address-owner.ts';
 import { ipamTables } from '../../report/tables.ts';
 import { askIpam, askReport } from '../agent-client.ts';
 import type { Command } from '../command.ts';
 import { wrongUse } from '../flags.ts';
+import { addressIn } from '../node-tables.ts';
 import { OUTPUT, formatTold } from '../told-forms.ts';
 
 export const ipamCommand: Command = {
@@ -36,7 +37,7 @@ Examples:
       stdout.write(formatTold({ text: () => ipamTables(report), value: report.ipam }, flags));
       return 0;
     }
-    const address = parseAddress(query);
+    const address = addressIn(query);
     if (address === undefined && (NUMBERS.test(query) || !NAME.test(query))) {
       throw wrongUse(
         `Cannot look up "${query}": give an IPv4 address (10.32.0.7), a pod (namespace/name) or the id of a container`,
