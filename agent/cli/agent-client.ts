@@ -36,7 +36,11 @@ export async function askAnyReport(env: Environment): Promise<NodeReport | Refus
 export async function askIpam(env: Environment): Promise<IpamReport> {
   const text = await askAgent(env, '/report/ipam');
   if (!text.startsWith('{')) throw strange(env, '/report/ipam');
-  return JSON.parse(text) as IpamReport; // as: our own agent's, over loopback
+  try {
+    return JSON.parse(text) as IpamReport; // as: our own agent's, over loopback
+  } catch {
+    throw strange(env, '/report/ipam');
+  }
 }
 
 /** The page at `path`, also when it is told with 503. Throws OperationError AGENT_SILENT, SETTING_INVALID. */

@@ -22,24 +22,27 @@ export interface CaptureSink {
   close(): void;
 }
 
+/** Undefined: lines are wanted. Throws OperationError WRONG_USE. */
+export function pathOf({ flags: given, stdout }: Invocation): string | undefined {
+  const path = textFlag(given, 'write');
+  if (path !== '-' || !stdout.isTerminal) return path;
+  throw wrongUse(
+    '"-w -" writes a file that no terminal shows: send it on, as in "weft capture -w - > packets.pcapng", or leave it out',
+  );
+}
+
 /** Throws OperationError (errno's name). */
 export function openSink(
   { flags: given, stdout }: Invocation,
   surroundings: CaptureSurroundings,
-  node: string,
+  { node, path }: { readonly node: string; readonly path: string | undefined },
 ): CaptureSink {
-  const path = textFlag(given, 'write');
   if (path === undefined) {
     return {
       put: (packets) => stdout.write(packets.map((packet) => line(packet, surroundings)).join('')),
       end: () => undefined,
       close: () => undefined,
     };
-  }
-  if (path === '-' && stdout.isTerminal) {
-    throw wrongUse(
-      '"-w -" writes a file that no terminal shows: send it on, as in "weft capture -w - > packets.pcapng", or leave it out',
-    );
   }
   const fd = path === '-' ? undefined : openFile(path);
   const write = (bytes: Uint8Array): void =>

@@ -25,7 +25,9 @@ export function numberFlag(
   if (text === undefined) return undefined;
   const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
   if (value >= least && value <= most && (!isWhole || Number.isInteger(value))) return value;
-  throw wrongUse(`--${name} "${text}" cannot be: write a number from ${least} to ${most}`);
+  throw wrongUse(
+    `--${name} "${text}" cannot be: write a ${isWhole ? 'whole ' : ''}number from ${least} to ${most}`,
+  );
 }
 
 const PROTOCOLS: Readonly<Record<string, number>> = { icmp: 1, tcp: 6, udp: 17, sctp: 132 };

@@ -244,6 +244,14 @@ describe('weft report', () => {
     const none = await report('[ "$3" = ruleset ]');
     assert.deepEqual(none.nftables, { inet: 'there is none', bridge: 'there is none' });
   });
+  it('is written when the agent ends in the middle of its answers', async () => {
+    const { port, close } = await freePort('HTTP/1.1 200 OK\r\n\r\n{"version":"0.1.0","pe');
+    const { code, out } = await run(['report'], { WEAVE_HTTP_ADDR: `${host}:${port}` });
+    await close();
+    const { missing } = JSON.parse(out) as BugReport; // as: of this release
+    assert.equal(code, 1);
+    for (const part of ['report', 'ipam']) assert.match(missing[part] ?? '', /is no agent of this release/);
+  });
   it('is written without an agent too, and says so by its exit code', async () => {
     const { code, out } = await run(['report'], {
       WEAVE_HTTP_ADDR: `${host}:1`,
@@ -385,9 +393,13 @@ describe('weft', () => {
     [['ipam', '10.32.0.1', '10.32.0.2'], 'Cannot read "10.32.0.2": one address or pod at a time'],
     [['report', 'x'], 'Cannot read "x": it takes no argument'],
     [['version', 'nonsense'], 'Cannot read "nonsense": it takes no argument'],
-    [['capture', '--count', 'abc'], '--count "abc" cannot be: write a number from 1 to 1000000000'],
+    [['status', '--no-headers'], '--no-headers belongs to a part, as in "weft status peers --no-headers"'],
+    [['capture', '--port', '80', '--protocol', 'icmp'], '--port belongs to --protocol tcp or udp'],
+    [['capture', '--inner', '--reason', 'egress_no_owner'], '--reason belongs to --dropped'],
+    [['capture', '--seconds', 'abc'], '--seconds "abc" cannot be: write a number from 0.1 to'],
+    [['capture', '--count', '2.5'], '--count "2.5" cannot be: write a whole number from 1 to 1000000000'],
     [['capture', '--reason', 'bored'], '--reason "bored" is not known; there is: '],
-    [['ping', 'node-2', '--port', '0'], '--port "0" cannot be: write a number from 1 to 65535'],
+    [['ping', 'node-2', '--port', '0'], '--port "0" cannot be: write a whole number from 1 to 65535'],
     [
       ['trace', '10.32.0.2', '10.32.0.3', '--source-port', '80', '--protocol', 'icmp'],
       '--port and --source-port belong to --protocol tcp or udp',

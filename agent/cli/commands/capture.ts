@@ -7,13 +7,14 @@ import { parseCidr } from '../../../proto/address-text.ts';
 import { CAPTURE_POINTS, type CaptureFilter } from '../../../proto/capture-filter.ts';
 import { FIRST_PEER_ROW } from '../../../proto/dataplane-stats.ts';
 import { DROP_REASONS, FIREWALL_REASONS, type FirewallReason } from '../../../proto/drop-reason.ts';
+import { IP_PROTOCOL_TCP, IP_PROTOCOL_UDP } from '../../../proto/ipv4-packet.ts';
 import { OperationError } from '../../operation-error.ts';
 import { settingOf } from '../../setting-table.ts';
 import { VERSION } from '../../version.ts';
 import type { CaptureSurroundings } from '../../wire/capture-output.ts';
 import { askReport } from '../agent-client.ts';
 import { type CaptureFiles, openCaptureFiles } from '../capture-files.ts';
-import { type CaptureSink, openSink } from '../capture-sink.ts';
+import { type CaptureSink, openSink, pathOf } from '../capture-sink.ts';
 import type { Command, Invocation, Output } from '../command.ts';
 import { monotonicMs as nowMs } from '../../linux/monotonic-clock.ts';
 import { type NodeTables, addressIn, readNodeTables, runDirectoryOf } from '../node-tables.ts';
@@ -99,6 +100,7 @@ async function capture(invocation: Invocation): Promise<number> {
     );
   }
   const chosen = filterOf(invocation.flags);
+  const path = pathOf(invocation);
   const most = numberFlag(invocation.flags, 'count', { least: 1, most: 1e9 }) ?? Number.POSITIVE_INFINITY;
   const seconds = numberFlag(invocation.flags, 'seconds', {
     least: 0.1,
@@ -110,7 +112,10 @@ async function capture(invocation: Invocation): Promise<number> {
   const files = openCaptureFiles({ runDirectory: runDirectoryOf(env), filter, nowMs: nowMs() });
   try {
     const surroundings = surroundingsOf(tables, env, filter.snapLength);
-    const sink = openSink(invocation, surroundings, tables.report?.node.name ?? 'unknown');
+    const sink = openSink(invocation, surroundings, {
+      node: tables.report?.node.name ?? 'unknown',
+      path,
+    });
     try {
       setPriority(NICENESS);
       await untilWorkersTookIt(files, invocation);
@@ -139,11 +144,24 @@ function filterOf(given: Invocation['flags']): Omit<CaptureFilter, 'row'> {
         ? (['inner', 'dropped'] as const)
         : (['dropped'] as const);
   const snapLength = numberFlag(given, 'snaplen', { least: 0, most: WHOLE });
+  const port = numberFlag(given, 'port', { least: 0, most: 65_535 });
+  const protocol = protocolFlag(given);
+  if (
+    port !== undefined &&
+    protocol !== undefined &&
+    protocol !== IP_PROTOCOL_TCP &&
+    protocol !== IP_PROTOCOL_UDP
+  ) {
+    throw wrongUse('--port belongs to --protocol tcp or udp: nothing else has one');
+  }
+  if (reason !== undefined && !chosen.some((name) => name === 'dropped')) {
+    throw wrongUse('--reason belongs to --dropped: only a refused packet has one');
+  }
   return {
     points: CAPTURE_POINTS.filter((point) => chosen.some((name) => point.startsWith(name))),
     host: hostOf(textFlag(given, 'host')),
-    port: numberFlag(given, 'port', { least: 0, most: 65_535 }),
-    protocol: protocolFlag(given),
+    port,
+    protocol,
     reason: reason === undefined ? undefined : placeOfReason(reason),
     snapLength: snapLength === 0 ? WHOLE : (snapLength ?? USUAL_SNAP_LENGTH),
   };

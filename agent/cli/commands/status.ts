@@ -63,6 +63,8 @@ Examples:
     if (unexpected !== undefined)
       throw wrongUse(`Cannot read "${unexpected}": one part can be told at a time`);
     const part = name === undefined ? undefined : partOf(name);
+    if (part === undefined && flags['no-headers'] === true)
+      throw wrongUse('--no-headers belongs to a part, as in "weft status peers --no-headers"');
     const show = async (): Promise<Shown> => {
       if (part === undefined) {
         const report = await askAnyReport(env);
