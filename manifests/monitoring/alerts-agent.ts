@@ -58,7 +58,8 @@ export const AGENT_ALERTS: readonly Alert[] = [
   },
   {
     name: 'WeftTrouble',
-    expression: 'weft_trouble == 1',
+    // Of a small cluster one node that reboots is a tenth of the peers: how long that may take is for the alerts about peers to say.
+    expression: 'weft_trouble{code!="PEERS_UNREACHABLE"} == 1',
     minutes: 5,
     severity: 'warning',
     summary: `The agent of node ${NODE} has trouble that a person has to put right: {{ $labels.code }}.`,

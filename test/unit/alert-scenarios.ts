@@ -35,7 +35,7 @@ function wellNode(node: string): Curves {
   add('up', steady(1));
   add('weft_build_info', steady(1), { version: '0.1.0' });
   add('weft_ready', steady(1));
-  add('weft_trouble', steady(0), { code: 'FORBIDDEN' });
+  for (const code of ['FORBIDDEN', 'PEERS_UNREACHABLE']) add('weft_trouble', steady(0), { code });
   add('weft_cluster_problems', steady(0));
   add('weft_mtu_bytes', steady(1450));
   add('weft_snapshot_age_seconds', growing(60));
@@ -119,6 +119,9 @@ function lost(curves: Curves, node: string, [from, to]: readonly [number, number
     curves[at('weave_connections', { state: 'failed' })] = (minute) => (isLost(minute) ? 1 : 0);
     curves[at('weft_peer_silence_seconds', { peer: node })] = (minute) =>
       isLost(minute) ? (minute - from + 1) * 60 : undefined;
+    // One of a few peers is more than a tenth of them.
+    curves[at('weft_trouble', { code: 'PEERS_UNREACHABLE' })] = (minute) =>
+      minute > from && minute < to ? 1 : 0;
     curves[at('weft_peer_probe_loss_ratio', { peer: node })] = (minute) =>
       isLost(minute) ? (minute === from ? 0.5 : 1) : minute === to ? 0.3 : 0;
   }
