@@ -73,7 +73,7 @@ export const AGENT_ALERTS: readonly Alert[] = [
     severity: 'warning',
     summary: 'The objects of the cluster contradict each other in {{ $value }} places.',
     description:
-      'Each is a "Problem" in "weft status" of any node: two nodes of one address or identity, a block that two nodes hold, an object that cannot be read.',
+      'Each is a "Problem" in "weft status" of any node: two nodes of one address or identity, a node without an address, a block that is not of the range.',
   },
   {
     name: 'WeftDataplaneDown',

@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { ClusterLink } from '../../agent/control/cluster/cluster-link.ts';
+import type { ClusterView } from '../../agent/control/cluster/cluster-view.ts';
 import { type Observation, createObservation } from '../../agent/control/status/observation.ts';
 import type { LoggedAddressPool } from '../../agent/ipam/address-pool.ts';
 import { parseSettings } from '../../agent/settings.ts';
@@ -26,15 +27,21 @@ export interface LargeObservationOptions {
   readonly pods: number;
   /** Two workers' statistics are written there. */
   readonly runDirectory: string;
+  /** Of that many peers, unless told. */
+  readonly view?: ClusterView;
 }
 
 const WORKERS = 2;
 /** Nobody writes the statistics again: the peers are heard from for so long. */
 const STAYS_MS = 3_600_000;
 
-export function largeObservation({ peers, pods, runDirectory }: LargeObservationOptions): Observation {
+export function largeObservation({
+  peers,
+  pods,
+  runDirectory,
+  view = largeView(peers + 1),
+}: LargeObservationOptions): Observation {
   const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n);
-  const view = largeView(peers + 1);
   mkdirSync(runDirectory, { recursive: true });
   for (let worker = 0; worker < WORKERS; worker++) {
     const values = new Float64Array(STATS_BYTES / 8);
@@ -74,6 +81,7 @@ export function largeObservation({ peers, pods, runDirectory }: LargeObservation
     freed: () => [],
     logFailure: () => undefined,
     pendingAllocations: () => 0,
+    reuseAgeMs: () => undefined,
   };
   const state = { synced: true, isFollowing: true, lastSyncAgeMs: 1200 };
   const link = {

@@ -28,6 +28,10 @@ export function problemWords({ kind, text }: ViewProblem): string | undefined {
   return words && `${text}; ${words[1]}`;
 }
 
+/** Those about which something is to be done. */
+export const problemsInWords = (problems: readonly ViewProblem[]): readonly string[] =>
+  problems.flatMap((problem) => problemWords(problem) ?? []);
+
 export interface ProblemLog {
   tell(problems: readonly ViewProblem[]): void;
 }

@@ -10,6 +10,7 @@ import { readTunnelDrops } from '../../telemetry/kernel-counters.ts';
 import type { Look, MetricsSource } from '../../telemetry/metrics.ts';
 import type { Sample } from '../../telemetry/registry.ts';
 import { type Processes, RoleUsageReader } from '../../telemetry/role-usage.ts';
+import { problemsInWords } from '../cluster/problem-log.ts';
 import { SNAPSHOT_FILE } from '../cluster/snapshot.ts';
 import { TUN } from '../node/range-conflicts.ts';
 import { TROUBLES, type Trouble } from '../trouble.ts';
@@ -49,7 +50,7 @@ export function createMetricsSource({
     troubles: () => troubleStates(options.troubles()),
     faults: () => faultSamples(options.selfCheck().faults()),
     selfCheckAgeSeconds: () => options.selfCheck().ageSeconds(),
-    clusterProblems: () => options.view().problems.length,
+    clusterProblems: () => problemsInWords(options.view().problems).length,
     mtu: options.mtu,
     snapshotAgeSeconds: () => fileAgeSeconds(join(settings.stateDirectory, SNAPSHOT_FILE)),
     pool: () => ({

@@ -21,6 +21,7 @@ import {
 import { LastingFailure } from '../../telemetry/told-once.ts';
 import type { ClusterLink } from '../cluster/cluster-link.ts';
 import type { ClusterView } from '../cluster/cluster-view.ts';
+import { problemsInWords } from '../cluster/problem-log.ts';
 import { openFirewallCounters } from '../node/firewall-counters.ts';
 import { type Repair, textsOf } from '../repair.ts';
 import type { Trouble } from '../trouble.ts';
@@ -236,7 +237,7 @@ export function createObservation(options: ObservationOptions): Observation {
           .link()
           .troubles()
           .map(({ message }) => message),
-        ...view.problems.map(({ text }) => text),
+        ...problemsInWords(view.problems),
       ],
     };
   };
