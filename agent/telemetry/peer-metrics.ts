@@ -107,11 +107,12 @@ export function addPeerMetrics(registry: MetricsRegistry, look: () => Look): voi
   });
   registry.gauge({
     name: 'weft_peer_silence_seconds',
-    help: 'Time since a peer was heard that has stopped answering, of those that have been silent longest.',
+    help: 'Time since a peer was heard that does not answer, or since it failed if it never was, of those that have been silent longest.',
     samples() {
       const { nowMs } = look();
       return foremost(
-        ({ state, lastHeardMs }) => (state === 'failed' ? (nowMs - lastHeardMs) / 1000 : undefined),
+        ({ state, lastHeardMs, sinceMs }) =>
+          state === 'failed' ? (nowMs - (lastHeardMs || sinceMs)) / 1000 : undefined,
         'largest',
       );
     },

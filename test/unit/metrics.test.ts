@@ -120,6 +120,19 @@ test('metrics: of the silence of peers those that have failed, the longest first
   assert.deepEqual(silences[0], ['weft_peer_silence_seconds{peer="node-57"}', 10.057]);
 });
 
+test('metrics: a peer that was never heard is silent since it failed, not since the node started', async () => {
+  const { set, time, scrape } = createMetricsRig(1);
+  time.now = 30 * 86_400_000;
+  set(peerRow(0), gaugeColumn('first_unanswered_probe_ms'), time.now - 1000);
+  const silence = async (): Promise<number | undefined> =>
+    (await scrape()).get('weft_peer_silence_seconds{peer="node-0"}');
+  assert.equal(await silence(), undefined, 'it is new');
+  time.now += 10_000;
+  assert.equal(await silence(), 0);
+  time.now += 60_000;
+  assert.equal(await silence(), 60);
+});
+
 test("metrics: Weave's names with Weave's meaning", async () => {
   const { set, peers, time, scrape } = createMetricsRig(3);
   set(peerRow(0), gaugeColumn('last_probe_answer_ms'), time.now - 100);
