@@ -95,7 +95,8 @@ export const AGENT_ALERTS: readonly Alert[] = [
   },
   {
     name: 'WeftDataplaneRestarting',
-    expression: 'increase(weft_role_restarts_total{role="dataplane"}[15m]) > 1',
+    // Half-way between two counts: increase() extrapolates, so that one restart may be told as 1.03.
+    expression: 'increase(weft_role_restarts_total{role="dataplane"}[15m]) > 1.5',
     minutes: 0,
     severity: 'warning',
     summary: `The data plane of node ${NODE} was started again {{ $value | printf "%.0f" }} times within 15 minutes.`,
@@ -104,7 +105,7 @@ export const AGENT_ALERTS: readonly Alert[] = [
   },
   {
     name: 'WeftControlRestarting',
-    expression: 'increase(weft_role_restarts_total{role="control"}[15m]) > 2',
+    expression: 'increase(weft_role_restarts_total{role="control"}[15m]) > 2.5',
     minutes: 0,
     severity: 'warning',
     summary: `Control of node ${NODE} was started again {{ $value | printf "%.0f" }} times within 15 minutes.`,

@@ -255,13 +255,21 @@ export const AGENT_QUIET: readonly QuietCase[] = [
   },
   {
     alert: 'WeftDataplaneRestarting',
+    when: 'it was started again once, and had been before',
+    series: { [on('a', 'weft_role_restarts_total', { role: 'dataplane' })]: '7x29 8x200' },
+  },
+  {
+    alert: 'WeftDataplaneRestarting',
     when: 'a new agent counts from 0',
     series: { [on('a', 'weft_role_restarts_total', { role: 'dataplane' })]: '7x29 0x200' },
   },
   {
     alert: 'WeftControlRestarting',
-    when: 'it was started again twice',
-    series: { [on('a', 'weft_role_restarts_total', { role: 'control' })]: '0x29 2x200' },
+    when: 'it was started again twice, on one node after others',
+    series: {
+      [on('a', 'weft_role_restarts_total', { role: 'control' })]: '0x29 2x200',
+      [on('b', 'weft_role_restarts_total', { role: 'control' })]: '7x29 8x4 9x200',
+    },
   },
   {
     alert: 'WeftDataplanePauses',
