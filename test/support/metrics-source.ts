@@ -9,7 +9,7 @@ import {
   statsSnapshot,
 } from '../../agent/telemetry/stats-reader.ts';
 import { counterColumn, dropColumn, gaugeColumn, statsIndex } from '../../proto/dataplane-stats.ts';
-import type { FirewallReason } from '../../proto/drop-reason.ts';
+import { FIREWALL_REASONS, type FirewallReason } from '../../proto/drop-reason.ts';
 
 export const INTERVAL_MS = 1000;
 
@@ -42,7 +42,7 @@ export function createMetricsRig(peerCount: number): MetricsRig {
     slot,
     probes: true,
   }));
-  const firewall = new Map<FirewallReason, number>();
+  const firewall = new Map<FirewallReason, number>(FIREWALL_REASONS.map((reason) => [reason, 0]));
   const time = { now: 1_000_000 };
   const tracker = createConnectionTracker({ probeIntervalMs: INTERVAL_MS });
   const facts: Facts = {

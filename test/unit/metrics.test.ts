@@ -19,7 +19,7 @@ import {
   histogramIndex,
   statsIndex,
 } from '../../proto/dataplane-stats.ts';
-import { type FirewallReason, REFUSAL_REASONS } from '../../proto/drop-reason.ts';
+import { FIREWALL_REASONS, type FirewallReason, REFUSAL_REASONS } from '../../proto/drop-reason.ts';
 import { complaints, parseFamilies } from '../support/exposition.ts';
 import { INTERVAL_MS, createMetricsRig, fillMetrics } from '../support/metrics-source.ts';
 import { randomInt, seededRandom, testSeed } from '../support/random.ts';
@@ -169,14 +169,21 @@ test('metrics: drops of no peer are there at 0, those of peers when there are an
   assert.equal(values.get('weft_dropped_packets_total{reason="vxlan_vni",peer="node-0"}'), undefined);
 });
 
-test('metrics: what nftables refused is added to what the data plane refused, and there at 0 without it', async () => {
+test('metrics: what nftables refused is added to what the data plane refused; no count falls while it cannot be read', async () => {
   const { set, firewall, scrape } = createMetricsRig(1);
-  const dropped = async (reason: string): Promise<number | undefined> =>
-    (await scrape()).get(`weft_dropped_packets_total{reason="${reason}",peer=""}`);
+  const dropped = async (): Promise<readonly (number | undefined)[]> => {
+    const found = await scrape();
+    return ['truncated', 'unknown_sender', 'pod_spoofed'].map((reason) =>
+      found.get(`weft_dropped_packets_total{reason="${reason}",peer=""}`),
+    );
+  };
   set(NO_PEER_ROW, dropColumn('unknown_sender'), 7);
-  assert.deepEqual([await dropped('unknown_sender'), await dropped('pod_spoofed')], [7, 0]);
-  firewall.set('unknown_sender', 30).set('pod_spoofed', 2);
-  assert.deepEqual([await dropped('unknown_sender'), await dropped('pod_spoofed')], [37, 2]);
+  firewall.set('unknown_sender', 30).set('pod_spoofed', 0);
+  assert.deepEqual(await dropped(), [0, 37, 0]);
+  firewall.clear();
+  assert.deepEqual(await dropped(), [0, undefined, undefined]);
+  firewall.set('unknown_sender', 31).set('pod_spoofed', 2);
+  assert.deepEqual(await dropped(), [0, 38, 2]);
 });
 
 test('refusalTotals: every reason, over the rows asked for, also without statistics', () => {
@@ -184,7 +191,8 @@ test('refusalTotals: every reason, over the rows asked for, also without statist
   values[statsIndex(NO_PEER_ROW, dropColumn('unknown_sender'))] = 1;
   values[statsIndex(2, dropColumn('vxlan_vni'))] = 10;
   values[statsIndex(3, dropColumn('vxlan_vni'))] = 100;
-  const firewall = new Map<FirewallReason, number>([['pod_ipv6', 1000]]);
+  const firewall = new Map<FirewallReason, number>(FIREWALL_REASONS.map((reason) => [reason, 0]));
+  firewall.set('pod_ipv6', 1000);
   const totals = refusalTotals({ stats: statsSnapshot([values]), rows: [NO_PEER_ROW, 3], firewall });
   assert.deepEqual([...totals.keys()], REFUSAL_REASONS);
   assert.deepEqual(Object.fromEntries([...totals].filter(([, count]) => count > 0)), {
