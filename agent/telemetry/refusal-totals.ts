@@ -12,7 +12,7 @@ import type { StatsSnapshot } from './stats-reader.ts';
 export type FirewallRefusals = ReadonlyMap<FirewallReason, number>;
 
 export interface RefusalSources {
-  readonly stats: StatsSnapshot | undefined;
+  readonly stats: Pick<StatsSnapshot, 'drops'> | undefined;
   /** Of the statistics. */
   readonly rows: readonly number[];
   readonly firewall: FirewallRefusals;

@@ -19,6 +19,9 @@ interface Rig {
   readonly counts: Map<string, number>;
   readonly firewall: Map<'pod_spoofed' | 'unknown_sender', number>;
   readonly told: string[];
+  /** Of those that were told as over. */
+  readonly refused: number[];
+  readonly rows: { peer: string; row: number }[];
   /** One look later; what came meanwhile. */
   readonly look: (...counted: readonly (readonly [row: number, reason: string])[]) => void;
   readonly now: { ms: number };
@@ -26,13 +29,21 @@ interface Rig {
 
 function stand(): Rig {
   const told: string[] = [];
+  const refused: number[] = [];
   const tell = (event: string, message: string): void => void told.push(`${event}: ${message}`);
-  const log = createDropLog({ info: tell, warn: tell });
+  const log = createDropLog({
+    warn: tell,
+    info(event, message, fields) {
+      tell(event, message);
+      refused.push(Number(fields?.['count']));
+    },
+  });
   const counts = new Map<string, number>();
   const firewall: Rig['firewall'] = new Map();
+  const rows = [{ peer: 'b', row: PEER_ROW }];
   const sources: DropSources = {
     stats: { drops: (row, reason) => counts.get(`${row} ${reason}`) ?? 0 },
-    rows: [{ peer: 'b', row: PEER_ROW }],
+    rows,
     firewall,
   };
   const now = { ms: 0 };
@@ -43,7 +54,7 @@ function stand(): Rig {
     }
     log.look(() => sources, now.ms);
   };
-  return { log, counts, firewall, told, look, now };
+  return { log, counts, firewall, told, refused, rows, look, now };
 }
 
 test('DropLog: what goes on is told once, with reason, peer and remedy, and so is its end', () => {
@@ -90,6 +101,41 @@ test('DropLog: looked at more often, it still takes its time; the firewall count
   }
   assert.equal(told.length, 1);
   assert.match(told[0] ?? '', /^packet_dropped: Packets are refused \(pod_spoofed\)/);
+});
+
+test('DropLog: a node that comes back under its name is a new one', () => {
+  const { counts, look, told, rows } = stand();
+  look();
+  for (let count = 0; count < 50; count++) look([PEER_ROW, 'vxlan_vni']);
+  const [peer] = rows.splice(0, 1, { peer: 'c', row: PEER_ROW + 1 });
+  look();
+  counts.clear();
+  rows.push(peer ?? assert.fail());
+  for (let count = 0; count < 120; count++) look();
+  assert.equal(told.length, 1, 'nothing has ended');
+  for (let count = 0; count < 3; count++) look([PEER_ROW, 'vxlan_vni']);
+  assert.match(told[1] ?? '', /^packet_dropped: Packets to or from "b" are refused/);
+});
+
+test('DropLog: counters of nftables that begin anew, or cannot be read for a while, are neither an end nor a beginning', () => {
+  const { look, told, refused, firewall } = stand();
+  look();
+  const grow = (from: number): void => {
+    for (let count = from; count < from + 5; count++) {
+      firewall.set('pod_spoofed', count);
+      look();
+    }
+  };
+  grow(1000); // told at the third
+  firewall.clear();
+  for (let count = 0; count < 120; count++) look();
+  grow(1005);
+  grow(1); // the tables were deleted
+  assert.equal(told.length, 1);
+  firewall.set('pod_spoofed', 0); // once more
+  for (let count = 0; count < 120; count++) look();
+  assert.match(told[1] ?? '', /^packet_drops_ended: No packet has been refused \(pod_spoofed\)/);
+  assert.deepEqual(refused, [2 + 5 + 5]);
 });
 
 test('REFUSAL_WORDS: every reason, with something to do', () => {

@@ -4,7 +4,7 @@
 import { DROP_REASONS, type RefusalReason } from '../../../proto/drop-reason.ts';
 import { NO_PEER_ROW, SELF_ROW } from '../../../proto/dataplane-stats.ts';
 import type { Logger } from '../../telemetry/logger.ts';
-import type { FirewallRefusals } from '../../telemetry/refusal-totals.ts';
+import { type FirewallRefusals, refusalTotals } from '../../telemetry/refusal-totals.ts';
 import { REFUSAL_WORDS } from '../../telemetry/refusal-words.ts';
 import type { StatsSnapshot } from '../../telemetry/stats-reader.ts';
 
@@ -25,9 +25,10 @@ const LOOK_MS = 6000;
 const GROWING = { looks: 3, of: 5 };
 const CALM_MS = 600_000;
 
-const REASONS = DROP_REASONS.filter((reason) => REFUSAL_WORDS[reason].isNews);
+const isNews = (reason: RefusalReason): boolean => REFUSAL_WORDS[reason].isNews;
 
 interface Watched {
+  readonly peer: string | undefined;
   count: number;
   /** Of the looks at which it had grown, the last ones. */
   grewAt: readonly number[];
@@ -44,9 +45,15 @@ export function createDropLog(log: Pick<Logger, 'info' | 'warn'>): DropLog {
     const name = `${key.reason} ${key.peer ?? ''}`;
     let one = watched.get(name);
     if (one === undefined) {
+      if (count === 0) return;
       // At the first look there may be a history; later it is new.
-      one = { count: isFirst ? count : 0, grewAt: [], toldAtCount: undefined };
+      one = { peer: key.peer, count: isFirst ? count : 0, grewAt: [], toldAtCount: undefined };
       watched.set(name, one);
+    }
+    if (count < one.count) {
+      // It began anew, as when somebody deletes the nftables tables.
+      if (one.toldAtCount !== undefined) one.toldAtCount -= one.count;
+      one.count = 0;
     }
     if (count > one.count) {
       one.grewAt = [...one.grewAt, looks].slice(-GROWING.looks);
@@ -83,6 +90,14 @@ export function createDropLog(log: Pick<Logger, 'info' | 'warn'>): DropLog {
     );
   };
 
+  /** A node that comes back under its name counts from 0. */
+  const forgetAllBut = (rows: DropSources['rows']): void => {
+    const peers = new Set(rows.map(({ peer }) => peer));
+    for (const [name, { peer }] of watched) {
+      if (peer !== undefined && !peers.has(peer)) watched.delete(name);
+    }
+  };
+
   return {
     look(sources, nowMs) {
       if (nowMs - lookedAtMs < LOOK_MS) return;
@@ -91,20 +106,17 @@ export function createDropLog(log: Pick<Logger, 'info' | 'warn'>): DropLog {
       if (found === undefined) return;
       const { stats, rows, firewall } = found;
       looks += 1;
-      const nobodys = new Map<RefusalReason, number>();
-      for (const reason of REASONS) {
-        const own = stats.drops(NO_PEER_ROW, reason) + stats.drops(SELF_ROW, reason);
-        if (own > 0) nobodys.set(reason, own);
+      forgetAllBut(rows);
+      for (const reason of DROP_REASONS.filter(isNews)) {
         for (const { peer, row } of rows) {
           const count = stats.drops(row, reason);
           if (count > 0) take({ reason, peer }, count);
         }
       }
-      for (const [reason, count] of firewall) {
-        if (REFUSAL_WORDS[reason].isNews && count > 0)
-          nobodys.set(reason, (nobodys.get(reason) ?? 0) + count);
+      const nobodys = refusalTotals({ stats, rows: [NO_PEER_ROW, SELF_ROW], firewall });
+      for (const [reason, count] of nobodys) {
+        if (isNews(reason)) take({ reason, peer: undefined }, count);
       }
-      for (const [reason, count] of nobodys) take({ reason, peer: undefined }, count);
       isFirst = false;
     },
   };
