@@ -73,6 +73,17 @@ export function readStats({ runDirectory, highestSlot, workers }: StatsSource): 
   return files.length === 0 ? undefined : statsSnapshot(files, workers);
 }
 
+/** The highest slot of which there is a count: peers that left have still their part in the sums over the rows. Reads all there is, some MB. */
+export function highestSlotCounted(runDirectory: string): number {
+  let cells = 0;
+  for (let worker = 0; worker < MOST_WORKERS; worker++) {
+    const values = readRows(join(runDirectory, statsFileOf(worker)), STATS_ROWS);
+    if (values === undefined) break;
+    cells = Math.max(cells, values.findLastIndex((value) => value !== 0) + 1);
+  }
+  return Math.max(0, Math.ceil((cells - statsIndex(FIRST_PEER_ROW, 0)) / ROW_COLUMNS) - 1);
+}
+
 function readRows(path: string, rows: number): Float64Array | undefined {
   const values = new Float64Array(statsIndex(rows, 0));
   let fd: number;

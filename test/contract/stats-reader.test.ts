@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { peerRow, readStats } from '../../agent/telemetry/stats-reader.ts';
+import { highestSlotCounted, peerRow, readStats } from '../../agent/telemetry/stats-reader.ts';
 import {
   NO_PEER_ROW,
+  PEER_SLOTS,
   STATS_BYTES,
   counterColumn,
   dropColumn,
@@ -82,6 +83,18 @@ test("readStats: workers' counters are added up, also of one that is no more; ga
   assert.equal(stats?.gauge(peerRow(0), 'first_unanswered_probe_ms'), 7);
   assert.equal(stats?.process('process_id'), 4711);
   assert.equal(stats?.process('generation'), 7, 'the table that all who work use');
+});
+
+test('highestSlotCounted: the highest row of any worker that has a value, 0 where there is none', () => {
+  assert.equal(highestSlotCounted(join(directory, 'nobody')), 0);
+  const runDirectory = folder('left');
+  writeStats(runDirectory, 0, [[NO_PEER_ROW, processGaugeColumn('process_id'), 4711]]);
+  assert.equal(highestSlotCounted(runDirectory), 0);
+  writeStats(runDirectory, 0, [[peerRow(7), counterColumn('egress_packets'), 1]]);
+  writeStats(runDirectory, 1, [[peerRow(9), gaugeColumn('last_request_ms'), 1]]);
+  assert.equal(highestSlotCounted(runDirectory), 9);
+  writeStats(runDirectory, 1, [[peerRow(PEER_SLOTS - 1), counterColumn('egress_packets'), 1]]);
+  assert.equal(highestSlotCounted(runDirectory), PEER_SLOTS - 1);
 });
 
 test('readStats: a missing file is undefined, a short one is zeros', () => {

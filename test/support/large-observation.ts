@@ -27,25 +27,21 @@ export interface LargeObservationOptions {
   readonly pods: number;
   /** Two workers' statistics are written there. */
   readonly runDirectory: string;
-  /** Of that many peers, unless told. */
-  readonly view?: ClusterView;
+  /** What control knows; all of those peers, unless told. */
+  readonly view?: () => ClusterView;
 }
 
 const WORKERS = 2;
 /** Nobody writes the statistics again: the peers are heard from for so long. */
 const STAYS_MS = 3_600_000;
 
-export function largeObservation({
-  peers,
-  pods,
-  runDirectory,
-  view = largeView(peers + 1),
-}: LargeObservationOptions): Observation {
+export function largeObservation({ peers, pods, runDirectory, view }: LargeObservationOptions): Observation {
   const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n);
+  const whole = largeView(peers + 1);
   mkdirSync(runDirectory, { recursive: true });
   for (let worker = 0; worker < WORKERS; worker++) {
     const values = new Float64Array(STATS_BYTES / 8);
-    for (const { slot } of view.reachable.values()) {
+    for (const { slot } of whole.reachable.values()) {
       const set = (column: number, value: number): void =>
         void (values[statsIndex(peerRow(slot), column)] = value);
       const counters: readonly Counter[] = [
@@ -104,7 +100,7 @@ export function largeObservation({
     mtu: () => 1450,
     pool: pool as LoggedAddressPool, // as: what is not there is not asked for
     link: () => link as unknown as ClusterLink, // as: what is not there is not asked for
-    view: () => view,
+    view: view ?? (() => whole),
     gateway: () => '10.32.0.1',
     notReady: () => [],
     selfCheck: () => ({ faults: () => [], ageSeconds: () => undefined }),

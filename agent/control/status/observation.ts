@@ -15,6 +15,7 @@ import {
   type ConnectionPeer,
   type StatsSnapshot,
   createConnectionTracker,
+  highestSlotCounted,
   peerRow,
   readStats,
 } from '../../telemetry/stats-reader.ts';
@@ -106,12 +107,15 @@ export function createObservation(options: ObservationOptions): Observation {
   const share = Math.random();
   let nextLookMs = 0;
 
+  /** As far as there are counts: a sum over the rows does not fall when a peer leaves. */
+  let highestSlot: number | undefined;
   const stats = (): StatsSnapshot | undefined => {
-    return readStats({
-      runDirectory: settings.runDirectory,
-      highestSlot: peersOf(options.view()).reduce((highest, { slot }) => Math.max(highest, slot), 0),
-      workers: settings.dataplaneWorkers ?? 1,
-    });
+    const { runDirectory, dataplaneWorkers: workers = 1 } = settings;
+    highestSlot = peersOf(options.view()).reduce(
+      (highest, { slot }) => Math.max(highest, slot),
+      highestSlot ?? highestSlotCounted(runDirectory),
+    );
+    return readStats({ runDirectory, highestSlot, workers });
   };
   const firewallCounters = openFirewallCounters();
   const countingFailure = new LastingFailure();
