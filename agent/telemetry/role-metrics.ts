@@ -38,7 +38,7 @@ export function addRoleMetrics(registry: MetricsRegistry, look: () => { readonly
   });
   registry.mirroredCounter({
     name: 'weft_role_cpu_seconds_total',
-    help: "User and system CPU time of the role's processes that run now.",
+    help: "User and system CPU time that the role's processes have used since control started.",
     samples: () => usage().roles.map(({ role, cpuSeconds }): Sample => [{ role }, cpuSeconds]),
   });
   registry.mirroredCounter({

@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 
 /** Processes by role; of the data plane the workers in their order, 0 = nobody works there. */
 export type Processes = Readonly<Record<UsageRole, readonly number[]>>;
-export const USAGE_ROLES = ['keeper', 'control', 'dataplane', 'spare'] as const;
+const USAGE_ROLES = ['keeper', 'control', 'dataplane', 'spare'] as const;
 export type UsageRole = (typeof USAGE_ROLES)[number];
 
 export interface RoleUsage {
@@ -14,6 +14,7 @@ export interface RoleUsage {
   readonly residentBytes: number;
   /** Shared memory by shares; undefined: not known, or not yet. */
   readonly proportionalBytes: number | undefined;
+  /** Since the first look, of processes that have ended as well: it never falls. */
   readonly cpuSeconds: number;
 }
 
@@ -41,6 +42,10 @@ export class RoleUsageReader {
   readonly #now: () => number;
   #proportional: ReadonlyMap<number, number> = new Map();
   #readAtMs = Number.NEGATIVE_INFINITY;
+  /** By process, at the last look; undefined: there was none. */
+  #ticks: ReadonlyMap<number, number> | undefined;
+  /** Since the first look. */
+  readonly #ticksOfRole = new Map<UsageRole, number>();
 
   constructor(options: RoleUsageOptions = {}) {
     this.#read = options.read ?? ((path) => readFileSync(path, 'latin1'));
@@ -62,6 +67,7 @@ export class RoleUsageReader {
       this.#readAtMs = this.#now();
       void this.#weigh(running.flatMap(({ pids }) => pids));
     }
+    this.#countTicks(running);
     const sum = (pids: readonly number[], value: (pid: number) => number): number =>
       pids.reduce((total, pid) => total + value(pid), 0);
     return {
@@ -71,10 +77,30 @@ export class RoleUsageReader {
         proportionalBytes: pids.every((pid) => this.#proportional.has(pid))
           ? sum(pids, (pid) => this.#proportional.get(pid) ?? 0)
           : undefined,
-        cpuSeconds: sum(pids, (pid) => this.#cpuSeconds(pid)),
+        cpuSeconds: (this.#ticksOfRole.get(role) ?? 0) / TICKS_A_SECOND,
       })),
       runDelaySeconds: processes.dataplane.map((pid) => (pid > 0 ? this.#runDelaySeconds(pid) : undefined)),
     };
+  }
+
+  /** A process that changes its role takes to the new one what it uses there. One that is not named is followed until it has ended. */
+  #countTicks(running: readonly { readonly role: UsageRole; readonly pids: readonly number[] }[]): void {
+    const before = this.#ticks;
+    const now = new Map<number, number>();
+    for (const pid of [...(before?.keys() ?? []), ...running.flatMap(({ pids }) => pids)]) {
+      const ticks = now.has(pid) ? undefined : this.#ticksOf(pid);
+      if (ticks !== undefined) now.set(pid, ticks);
+    }
+    const used = (pid: number): number => {
+      const ticks = now.get(pid) ?? 0;
+      const had = before === undefined ? ticks : (before.get(pid) ?? 0);
+      return ticks < had ? ticks : ticks - had; // fewer: another process of that pid
+    };
+    for (const { role, pids } of running) {
+      const added = pids.reduce((total, pid) => total + used(pid), 0);
+      this.#ticksOfRole.set(role, (this.#ticksOfRole.get(role) ?? 0) + added);
+    }
+    this.#ticks = now;
   }
 
   /** Resolves when the sizes are known that look() tells from then on. */
@@ -93,10 +119,11 @@ export class RoleUsageReader {
   }
 
   /** The name of the program, in parentheses, may hold anything; 11 fields behind it come user and system time. */
-  #cpuSeconds(pid: number): number {
+  #ticksOf(pid: number): number | undefined {
     const content = this.#textOf(`/proc/${pid}/stat`);
+    if (content === '') return undefined;
     const fields = content.slice(content.lastIndexOf(')') + 2).split(' ');
-    return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / TICKS_A_SECOND;
+    return Number(fields[11] ?? 0) + Number(fields[12] ?? 0);
   }
 
   /** The second of three numbers, in nanoseconds. A kernel that does not count gives a 0 as the first one, too. */

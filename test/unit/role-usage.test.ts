@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'node:test';
 
-import { RoleUsageReader } from '../../agent/telemetry/role-usage.ts';
+import { type RoleUsage, RoleUsageReader } from '../../agent/telemetry/role-usage.ts';
 
 const FILES: Readonly<Record<string, string>> = {
   '/proc/7/status': 'Name:\tnode\nVmHWM:\t  999 kB\nVmRSS:\t   100 kB\n',
@@ -26,17 +26,49 @@ const PROCESSES = { keeper: [7], control: [8], dataplane: [8, 9, 0], spare: [] }
 test('RoleUsageReader tells memory and processor time by role, and what each worker waited', () => {
   const reader = new RoleUsageReader({ read, readAside: async (path) => read(path), now: () => 0 });
   const { roles, runDelaySeconds } = reader.look(PROCESSES);
-  const [keeper, control] = roles;
+  const [keeper] = roles;
   assert.deepEqual(keeper, {
     role: 'keeper',
     residentBytes: 102_400,
     proportionalBytes: undefined,
-    cpuSeconds: 4,
+    cpuSeconds: 0,
   });
-  assert.deepEqual(control?.cpuSeconds, 0.3);
   assert.deepEqual(runDelaySeconds, [1.5, undefined, undefined]);
   assert.deepEqual(reader.childrenOf(6), [7, 8, 12]);
   assert.deepEqual(reader.childrenOf(5), []);
+});
+
+test('RoleUsageReader: processor time is what is used from the first look on, and never falls', () => {
+  const ticks = new Map([
+    [1, 5000],
+    [2, 7000],
+    [3, 30],
+  ]);
+  const reader = new RoleUsageReader({
+    read(path) {
+      const pid = Number(path.split('/')[2]);
+      const used = path.endsWith('/stat') ? ticks.get(pid) : undefined;
+      if (used === undefined) throw new Error(`no ${path}`);
+      return `${pid} (node) S 1 7 7 0 -1 4194560 1 2 3 4 ${used} 0 0 0 20 0 11 0 99 1 1`;
+    },
+    readAside: async () => '',
+    now: () => 0,
+  });
+  const look = (dataplane: readonly number[], spare: readonly number[]): readonly number[] => {
+    const { roles } = reader.look({ keeper: [], control: [], dataplane, spare });
+    return roles.slice(2).map(({ cpuSeconds }) => cpuSeconds);
+  };
+  assert.deepEqual(look([1, 2], [3]), [0, 0]);
+  ticks.set(1, 5100).set(2, 7100).set(3, 40);
+  assert.deepEqual(look([1, 2], [3]), [2, 0.1]);
+  ticks.delete(2);
+  ticks.set(3, 50).set(4, 20);
+  assert.deepEqual(look([1, 3], [4]), [2.1, 0.3], 'the spare has taken over, and there is a new one');
+  assert.deepEqual(look([], []), [2.1, 0.3], 'the keeper names nobody');
+  ticks.set(1, 5200);
+  assert.deepEqual(look([1, 3], [4]), [3.1, 0.3]);
+  ticks.set(1, 10);
+  assert.deepEqual(look([1, 3], [4]), [3.2, 0.3], 'another process of that pid');
 });
 
 test('RoleUsageReader reads the proportional size aside, not at every look', async () => {
@@ -61,12 +93,14 @@ test('RoleUsageReader reads the proportional size aside, not at every look', asy
 });
 
 test('RoleUsageReader reads the files of this kernel', () => {
-  const { roles } = new RoleUsageReader().look({
-    keeper: [],
-    control: [process.pid],
-    dataplane: [],
-    spare: [],
-  });
-  const control = roles.find(({ role }) => role === 'control');
+  const reader = new RoleUsageReader();
+  const look = (): RoleUsage | undefined =>
+    reader
+      .look({ keeper: [], control: [process.pid], dataplane: [], spare: [] })
+      .roles.find(({ role }) => role === 'control');
+  look();
+  const before = process.cpuUsage();
+  while (process.cpuUsage(before).user < 50_000); // two ticks and more
+  const control = look();
   assert.ok((control?.residentBytes ?? 0) > 1e6 && (control?.cpuSeconds ?? 0) > 0, JSON.stringify(control));
 });
