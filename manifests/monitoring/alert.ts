@@ -27,9 +27,12 @@ export const AGENTS = 'job=~"weft|weave-net"';
 /** The node of a series; a scrape that does not set the label has the address. */
 export const NODE = '{{ or $labels.node $labels.instance }}';
 
-/** An agent that is being replaced has two pods on the node for some seconds, and series of both. */
+/** An agent that is being replaced has two pods on the node, for as long as the roll-out is stuck, and series of both. */
 export const PER_NODE = 'by (node, instance)';
+
+/** Both pods are answered by one of the two agents: what is added up or counted is taken once. */
+export const once = (series: string): string => `max without (pod) (${series})`;
 
 /** The first three nodes that have a series about the peer, in words; `%s` in the selector is the peer. */
 export const seenBy = (selector: string): string =>
-  `{{ range $at, $from := printf "topk(3, ${selector})" $labels.peer | query }}{{ if $at }}, {{ end }}{{ or .Labels.node .Labels.instance }}{{ end }}`;
+  `{{ range $at, $from := printf "topk(3, ${once(selector)})" $labels.peer | query }}{{ if $at }}, {{ end }}{{ or .Labels.node .Labels.instance }}{{ end }}`;

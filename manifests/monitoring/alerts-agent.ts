@@ -1,5 +1,5 @@
 // Alerts about the agents themselves: there, ready, their processes alive and on time.
-import { AGENTS, type Alert, NODE, PER_NODE } from './alert.ts';
+import { AGENTS, type Alert, NODE, PER_NODE, once } from './alert.ts';
 
 export const AGENT_ALERTS: readonly Alert[] = [
   {
@@ -141,7 +141,7 @@ export const AGENT_ALERTS: readonly Alert[] = [
   },
   {
     name: 'WeftMemoryHigh',
-    expression: `sum ${PER_NODE} (weft_role_memory_bytes{kind="pss"}) > 512 * 1024 * 1024`,
+    expression: `sum ${PER_NODE} (${once('weft_role_memory_bytes{kind="pss"}')}) > 512 * 1024 * 1024`,
     minutes: 15,
     severity: 'warning',
     summary: `The agent of node ${NODE} uses {{ $value | humanize1024 }}B of memory; its limit is 640 MiB.`,

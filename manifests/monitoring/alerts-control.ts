@@ -1,5 +1,5 @@
 // Alerts about what control does: the API, addresses, requests of the container runtime, the node's network.
-import { type Alert, NODE, PER_NODE } from './alert.ts';
+import { type Alert, NODE, PER_NODE, once } from './alert.ts';
 
 const SHARE_FREE = `min(sum by (instance) (weft_ipam_range_blocks{state="free"}) / sum by (instance) (weft_ipam_range_blocks))`;
 
@@ -64,7 +64,7 @@ export const IPAM_ALERTS: readonly Alert[] = [
   },
   {
     name: 'WeftBlockFenced',
-    expression: `sum ${PER_NODE} (weft_ipam_blocks{state="fenced"}) > 0`,
+    expression: `sum ${PER_NODE} (${once('weft_ipam_blocks{state="fenced"}')}) > 0`,
     minutes: 15,
     severity: 'warning',
     summary: `{{ $value }} blocks of node ${NODE} are held by another node while pods have addresses of them.`,
@@ -87,7 +87,7 @@ const ADD_SECONDS = `histogram_quantile(0.99, sum by (node, instance, le) (rate(
 export const NODE_ALERTS: readonly Alert[] = [
   {
     name: 'WeftCniErrors',
-    expression: `sum by (node, instance, verb) (increase(weft_cni_operations_total{outcome!="ok"}[15m])) > 5`,
+    expression: `sum by (node, instance, verb) (${once('increase(weft_cni_operations_total{outcome!="ok"}[15m])')}) > 5`,
     minutes: 5,
     severity: 'warning',
     summary: `{{ $value | printf "%.0f" }} requests of the container runtime ({{ $labels.verb }}) failed on node ${NODE} within 15 minutes.`,
@@ -105,7 +105,7 @@ export const NODE_ALERTS: readonly Alert[] = [
   },
   {
     name: 'WeftNetworkContested',
-    expression: `sum ${PER_NODE} (increase(weft_repairs_total{object!~"leaked_.*"}[10m])) > 30`,
+    expression: `sum ${PER_NODE} (${once('increase(weft_repairs_total{object!~"leaked_.*"}[10m])')}) > 30`,
     minutes: 10,
     severity: 'warning',
     summary: `Somebody undoes the network of node ${NODE} again and again: {{ $value | printf "%.0f" }} repairs within 10 minutes.`,

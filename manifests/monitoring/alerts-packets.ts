@@ -1,6 +1,6 @@
 // Alerts about packets: peers that are not reached, or badly; packets that are refused, by what that means; queues that overflow.
 import type { RefusalReason } from '../../proto/drop-reason.ts';
-import { type Alert, NODE, PER_NODE, seenBy } from './alert.ts';
+import { type Alert, NODE, PER_NODE, once, seenBy } from './alert.ts';
 
 type DropClass =
   | 'forged'
@@ -44,20 +44,29 @@ const dropsOf = (name: DropClass): string =>
 
 /** More than one packet in ten seconds, by node and reason. */
 const steadyDrops = (name: DropClass): string =>
-  `sum by (node, instance, reason) (rate(${dropsOf(name)}[5m])) > 0.1`;
+  `sum by (node, instance, reason) (${once(`rate(${dropsOf(name)}[5m])`)}) > 0.1`;
 
 const RATE = '{{ $value | printf "%.1f" }} packets a second';
 
-const LOSS = '(weft_peer_probe_loss_ratio > 0.05) < 1';
-const ROUND_TRIP = 'avg_over_time(weft_peer_round_trip_seconds[10m])';
+const LOSS = `(${once('weft_peer_probe_loss_ratio')} > 0.05) < 1`;
+/** Without the pod: a day ago it was another one where agents have been replaced since. */
+const roundTrip = (when = ''): string =>
+  `max by (node, instance, peer) (avg_over_time(weft_peer_round_trip_seconds[10m]${when}))`;
+const ROUND_TRIP = roundTrip();
 
 /** But what pods send that no pod network of IPv4 carries. */
-const DROPS = `sum ${PER_NODE} (rate(weft_dropped_packets_total{reason!~"pod_ipv6|egress_not_ipv4|inner_ethertype"}[10m]))`;
+const DROPS = `sum ${PER_NODE} (${once('rate(weft_dropped_packets_total{reason!~"pod_ipv6|egress_not_ipv4|inner_ethertype"}[10m])')})`;
+const CARRIED = `sum ${PER_NODE} (${once('rate(weft_packets_total[10m])')})`;
+
+const FAILED = `sum ${PER_NODE} (${once('weave_connections{state="failed"}')})`;
+const CONNECTIONS = `sum ${PER_NODE} (${once('weave_connections')})`;
+
+const overflow = (series: string): string => `sum ${PER_NODE} (${once(`rate(${series}[5m])`)})`;
 
 export const PEER_ALERTS: readonly Alert[] = [
   {
     name: 'WeftPeerUnreachable',
-    expression: 'count by (peer) (weft_peer_silence_seconds > 600)',
+    expression: `count by (peer) (${once('weft_peer_silence_seconds')} > 600)`,
     minutes: 1,
     severity: 'warning',
     summary: `Node {{ $labels.peer }} has not been heard for 10 minutes by {{ $value }} nodes, such as ${seenBy(`weft_peer_silence_seconds{peer='%s'}`)}.`,
@@ -66,7 +75,7 @@ export const PEER_ALERTS: readonly Alert[] = [
   },
   {
     name: 'WeftNodeIsolated',
-    expression: `sum ${PER_NODE} (weave_connections{state="failed"}) / sum ${PER_NODE} (weave_connections) > 0.5 and sum ${PER_NODE} (weave_connections{state="failed"}) > 1`,
+    expression: `${FAILED} / ${CONNECTIONS} > 0.5 and ${FAILED} > 1`,
     minutes: 3,
     severity: 'critical',
     summary: `Node ${NODE} does not reach {{ $value | humanizePercentage }} of the other nodes.`,
@@ -94,7 +103,7 @@ export const PEER_ALERTS: readonly Alert[] = [
   },
   {
     name: 'WeftPeerSlow',
-    expression: `max by (peer) (${ROUND_TRIP} > 0.1 or (${ROUND_TRIP} > 0.01 and ${ROUND_TRIP} > 5 * avg_over_time(weft_peer_round_trip_seconds[10m] offset 1d)))`,
+    expression: `max by (peer) (${ROUND_TRIP} > 0.1 or (${ROUND_TRIP} > 0.01 and ${ROUND_TRIP} > 5 * ${roundTrip(' offset 1d')}))`,
     minutes: 10,
     severity: 'warning',
     summary: `Round trips to node {{ $labels.peer }} take {{ $value | humanizeDuration }}; longest from ${seenBy(`weft_peer_round_trip_seconds{peer='%s'}`)}.`,
@@ -103,7 +112,7 @@ export const PEER_ALERTS: readonly Alert[] = [
   },
   {
     name: 'WeftPathMtuLow',
-    expression: `count ${PER_NODE} (weft_peer_path_mtu_bytes < on (node, instance) group_left () max ${PER_NODE} (weft_mtu_bytes))`,
+    expression: `count ${PER_NODE} (${once('weft_peer_path_mtu_bytes')} < on (node, instance) group_left () max ${PER_NODE} (weft_mtu_bytes))`,
     minutes: 30,
     severity: 'info',
     summary: `Paths from node ${NODE} to {{ $value }} peers take smaller packets than its interfaces.`,
@@ -115,7 +124,7 @@ export const PEER_ALERTS: readonly Alert[] = [
 export const DROP_ALERTS: readonly Alert[] = [
   {
     name: 'WeftForgedPackets',
-    expression: `sum by (node, instance, reason) (increase(${dropsOf('forged')}[10m])) > 10`,
+    expression: `sum by (node, instance, reason) (${once(`increase(${dropsOf('forged')}[10m])`)}) > 10`,
     minutes: 0,
     severity: 'warning',
     summary: `A pod or process of node ${NODE} sends packets that are not its own to send ({{ $labels.reason }}): {{ $value | printf "%.0f" }} within 10 minutes.`,
@@ -169,7 +178,7 @@ export const DROP_ALERTS: readonly Alert[] = [
   },
   {
     name: 'WeftDropRatioHigh',
-    expression: `${DROPS} / sum ${PER_NODE} (rate(weft_packets_total[10m])) > 0.02 and ${DROPS} > 1`,
+    expression: `${DROPS} / ${CARRIED} > 0.02 and ${DROPS} > 1`,
     minutes: 15,
     severity: 'warning',
     summary: `Node ${NODE} refuses {{ $value | humanizePercentage }} of the packets that it carries.`,
@@ -178,7 +187,7 @@ export const DROP_ALERTS: readonly Alert[] = [
   },
   {
     name: 'WeftQueueOverflow',
-    expression: `sum ${PER_NODE} (rate(weft_tunnel_socket_dropped_packets_total[5m])) + sum ${PER_NODE} (rate(weft_tun_dropped_packets_total[5m])) > 1`,
+    expression: `${overflow('weft_tunnel_socket_dropped_packets_total')} + ${overflow('weft_tun_dropped_packets_total')} > 1`,
     minutes: 10,
     severity: 'warning',
     summary: `Node ${NODE} loses ${RATE} because its queues are full.`,

@@ -95,7 +95,7 @@ const API: Row = {
     graph('Connected agents', {
       unit: 'none',
       description: 'List and watch work.',
-      queries: [{ expression: `sum(weft_api_connected${of()})`, legend: 'connected' }],
+      queries: [{ expression: sum('', `weft_api_connected${of()}`), legend: 'connected' }],
     }),
     graph('Last heard', {
       unit: 's',

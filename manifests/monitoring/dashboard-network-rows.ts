@@ -22,10 +22,10 @@ const OVERVIEW: Row = {
     ),
     number(
       'Connections down',
-      `sum(weave_connections${of('state="failed"')})`,
+      sum('', `weave_connections${of('state="failed"')}`),
       'From each node to each peer that does not answer.',
     ),
-    number('Pods', `sum(weave_ips${of('state="local-used"')})`, 'Addresses that pods have.'),
+    number('Pods', sum('', `weave_ips${of('state="local-used"')}`), 'Addresses that pods have.'),
     number(
       'Versions',
       `count(count by (version) (weft_build_info${of()}))`,

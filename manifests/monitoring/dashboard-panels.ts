@@ -1,4 +1,5 @@
 // What a panel of the dashboard is, and the queries that come up again and again.
+import { once } from './alert.ts';
 
 export interface Query {
   readonly expression: string;
@@ -26,7 +27,8 @@ export interface Row {
 export const of = (...more: readonly string[]): string => `{${['node=~"$node"', ...more].join(',')}}`;
 export const PEER = 'peer=~"$peer"';
 export const rate = (series: string): string => `rate(${series}[$__rate_interval])`;
-export const sum = (by: string, series: string): string => `sum by (${by}) (${series})`;
+/** Without the label "pod": both pods of an agent that is being replaced are answered by one of the two. */
+export const sum = (by: string, series: string): string => `sum by (${by}) (${once(series)})`;
 export const quantile = (share: number, { by = '', series }: { by?: string; series: string }): string =>
   `histogram_quantile(${share}, ${sum(by === '' ? 'le' : `${by}, le`, rate(series))})`;
 

@@ -1,5 +1,5 @@
 // Cases of manifests/monitoring/alerts-agent.ts.
-import { type FiringCase, type QuietCase, labelsOf, named, on, where } from './alert-series.ts';
+import { type FiringCase, type QuietCase, labelsOf, named, on, twice, where } from './alert-series.ts';
 
 const TEN = Array.from({ length: 10 }, (_, at) => `node-${at}`);
 const POD = { namespace: 'weft', created_by_kind: 'DaemonSet', created_by_name: 'weft' };
@@ -296,6 +296,13 @@ export const AGENT_QUIET: readonly QuietCase[] = [
       [on('a', 'weft_role_memory_bytes', { role: 'control', kind: 'pss' })]: `${128 * MiB}x200`,
       [on('a', 'weft_role_memory_bytes', { role: 'control', kind: 'rss' })]: `${600 * MiB}x200`,
     },
+  },
+  {
+    alert: 'WeftMemoryHigh',
+    when: 'a roll-out is stuck: two pods tell of one agent',
+    series: twice({
+      [on('a', 'weft_role_memory_bytes', { role: 'control', kind: 'pss' })]: `${400 * MiB}x200`,
+    }),
   },
   {
     alert: 'WeftVersionSkew',

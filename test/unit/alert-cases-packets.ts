@@ -1,5 +1,5 @@
 // Cases of manifests/monitoring/alerts-packets.ts.
-import { type FiringCase, type QuietCase, type Series, on, where } from './alert-series.ts';
+import { type FiringCase, type QuietCase, type Series, on, twice, where } from './alert-series.ts';
 
 const drops = (node: string, reason: string, peer = ''): string =>
   on(node, 'weft_dropped_packets_total', { reason, peer });
@@ -35,7 +35,7 @@ export const PACKET_FIRING: readonly FiringCase[] = [
     alert: 'WeftPeerUnreachable',
     series: {
       [silence('node-1', 'node-3')]: '_x5 60+60x40',
-      [silence('node-2', 'node-3')]: '_x5 60+60x40',
+      ...twice({ [silence('node-2', 'node-3')]: '_x5 60+60x40' }),
       [silence('node-2', 'node-4')]: '_x5 60+60x6 stale',
     },
     from: 15, // 60 s in minute 5
@@ -65,7 +65,7 @@ export const PACKET_FIRING: readonly FiringCase[] = [
   {
     alert: 'WeftPeerLoss',
     series: {
-      [loss('node-1', 'node-3')]: '0x4 0.2x40',
+      ...twice({ [loss('node-1', 'node-3')]: '0x4 0.2x40' }),
       [loss('node-2', 'node-3')]: '0x4 0.3x40',
       [loss('node-1', 'node-2')]: '0x50',
     },
@@ -92,9 +92,19 @@ export const PACKET_FIRING: readonly FiringCase[] = [
     summary: 'Round trips to node node-3 take 20ms; longest from node-1.',
   },
   {
+    alert: 'WeftPeerSlow', // likewise, and the agent was replaced since
+    series: {
+      [roundTrip('node-1', 'node-3')]: '0.0002x1499 stale',
+      [roundTrip('node-1', 'node-3').replace('{', '{pod="weft-new",')]: '_x1500 0.02x60',
+    },
+    from: 1500,
+    labels: { peer: 'node-3' },
+    summary: 'Round trips to node node-3 take 20ms; longest from node-1.',
+  },
+  {
     alert: 'WeftPathMtuLow',
     series: {
-      [pathMtu('node-1', 'node-2')]: '8950x4 1450x60',
+      ...twice({ [pathMtu('node-1', 'node-2')]: '8950x4 1450x60' }),
       [pathMtu('node-1', 'node-3')]: '8950x4 1450x60',
       [pathMtu('node-1', 'node-4')]: '8950x60',
       [on('node-1', 'weft_mtu_bytes')]: '8950x60',
@@ -189,6 +199,11 @@ export const PACKET_QUIET: readonly QuietCase[] = [
     },
   },
   {
+    alert: 'WeftNodeIsolated',
+    when: 'the only peer is down and a roll-out is stuck',
+    series: twice({ [connections('a', 'established')]: '0x200', [connections('a', 'failed')]: '1x200' }),
+  },
+  {
     alert: 'WeftManyPeersUnreachable',
     when: 'one node of a small cluster is down',
     series: {
@@ -243,6 +258,11 @@ export const PACKET_QUIET: readonly QuietCase[] = [
     series: { [drops('a', 'tun_write_failed')]: '0x10 3x200' },
   },
   {
+    alert: 'WeftKernelRefusesPackets',
+    when: 'there are few, and a roll-out is stuck',
+    series: twice({ [drops('a', 'egress_send_failed')]: '0+4x200' }),
+  },
+  {
     alert: 'WeftDropRatioHigh',
     when: 'an idle node refuses some, and pods send IPv6',
     series: {
@@ -250,6 +270,14 @@ export const PACKET_QUIET: readonly QuietCase[] = [
       [drops('a', 'egress_no_owner')]: '0+30x200',
       [drops('a', 'pod_ipv6')]: '0+6000x200',
     },
+  },
+  {
+    alert: 'WeftQueueOverflow',
+    when: 'it is little, and a roll-out is stuck',
+    series: twice({
+      [on('a', 'weft_tunnel_socket_dropped_packets_total')]: '0+40x200',
+      [on('a', 'weft_tun_dropped_packets_total', { direction: 'egress' })]: '0x200',
+    }),
   },
   {
     alert: 'WeftQueueOverflow',

@@ -44,3 +44,11 @@ export const named = (name: string, labels: Readonly<Record<string, string>>): s
   `${name}{${Object.entries(labels)
     .map(([label, value]) => `${label}="${value}"`)
     .join(',')}}`;
+
+/** Of a node whose roll-out is stuck: both pods are targets, and answered by one of the two agents. */
+export const twice = (series: Series): Series => ({
+  ...series,
+  ...Object.fromEntries(
+    Object.entries(series).map(([each, values]) => [each.replace('{', '{pod="weft-new",'), values]),
+  ),
+});
