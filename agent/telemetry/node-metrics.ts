@@ -10,7 +10,7 @@ export interface NodeFacts {
   troubles(): ReadonlyMap<string, boolean>;
   /** By check and severity: how many findings the last self-check had. */
   faults(): readonly Sample[];
-  /** Undefined: there was none yet. */
+  /** Undefined: there is never one. */
   selfCheckAgeSeconds(): number | undefined;
   /** Contradictions in the cluster's objects. */
   clusterProblems(): number;
@@ -47,7 +47,7 @@ export function addNodeMetrics(registry: MetricsRegistry, facts: NodeFacts): Nod
   });
   registry.gauge({
     name: 'weft_self_check_age_seconds',
-    help: "Since the agent's last look at its node by weft doctor.",
+    help: "Since the agent's last look at its node by weft doctor that ended well.",
     samples: single(() => facts.selfCheckAgeSeconds()),
   });
   registry.gauge({

@@ -57,6 +57,15 @@ export const AGENT_ALERTS: readonly Alert[] = [
       'The agent looks its node over every ten minutes, and has found it twice. "kubectl -n weft exec POD -- weft doctor" says what is wrong, why it matters and what to do.',
   },
   {
+    name: 'WeftSelfCheckStale',
+    expression: 'weft_self_check_age_seconds > 3600',
+    minutes: 5,
+    severity: 'warning',
+    summary: `The agent of node ${NODE} has not been able to look its node over for {{ $value | humanizeDuration }}.`,
+    description:
+      'What WeftFaultFound says of it is as old. "kubectl -n weft exec POD -- weft doctor" shows why it fails; with a WEFT_SELF_CHECK_SECONDS of more than 1200 raise the bound in the rule.',
+  },
+  {
     name: 'WeftTrouble',
     // Of a small cluster one node that reboots is a tenth of the peers: how long that may take is for the alerts about peers to say.
     expression: 'weft_trouble{code!="PEERS_UNREACHABLE"} == 1',

@@ -67,6 +67,16 @@ export const AGENT_FIRING: readonly FiringCase[] = [
     summary: 'The agent of node node-1 finds a fault on its node: foreign_rules.',
   },
   {
+    alert: 'WeftSelfCheckStale',
+    series: {
+      [on('node-1', 'weft_self_check_age_seconds')]: '0 60+60x80',
+      [on('node-2', 'weft_self_check_age_seconds')]: '60x90',
+    },
+    from: 61,
+    labels: labelsOf('node-1'),
+    summary: 'The agent of node node-1 has not been able to look its node over for 1h 6m 0s.',
+  },
+  {
     alert: 'WeftTrouble',
     series: {
       [on('node-1', 'weft_trouble', { code: 'RANGE_OVERLAP' })]: '0x4 1x30',
@@ -224,6 +234,11 @@ export const AGENT_QUIET: readonly QuietCase[] = [
     alert: 'WeftFaultFound',
     when: 'it is gone at the next look',
     series: { [on('a', 'weft_faults', { check: 'foreign_rules', severity: 'error' })]: '0x9 2x10 0x200' },
+  },
+  {
+    alert: 'WeftSelfCheckStale',
+    when: 'it succeeds once within the hour',
+    series: { [on('a', 'weft_self_check_age_seconds')]: '0+60x59 0+60x59 0+60x59' },
   },
   {
     alert: 'WeftTrouble',

@@ -35,7 +35,7 @@ export const PACKET_FIRING: readonly FiringCase[] = [
     alert: 'WeftPeerUnreachable',
     series: {
       [silence('node-1', 'node-3')]: '_x5 60+60x40',
-      ...twice({ [silence('node-2', 'node-3')]: '_x5 60+60x40' }),
+      ...twice({ [silence('node-2', 'node-3')]: '_x5 50+60x40' }),
       [silence('node-2', 'node-4')]: '_x5 60+60x6 stale',
     },
     from: 15, // 60 s in minute 5

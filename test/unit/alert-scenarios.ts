@@ -36,6 +36,7 @@ function wellNode(node: string): Curves {
   add('weft_build_info', steady(1), { version: '0.1.0' });
   add('weft_ready', steady(1));
   for (const code of ['FORBIDDEN', 'PEERS_UNREACHABLE']) add('weft_trouble', steady(0), { code });
+  add('weft_self_check_age_seconds', (minute) => (minute % 10) * 60);
   add('weft_cluster_problems', steady(0));
   add('weft_mtu_bytes', steady(1450));
   add('weft_snapshot_age_seconds', growing(60));

@@ -72,12 +72,21 @@ test('many findings of one check are one line, the gravest first; a warning that
 test('a run that fails is told once and changes nothing of what is known', async () => {
   const { next, check } = createRig();
   await next([fault('routes', 'a route is missing')]);
+  const ended = check.ageSeconds() ?? assert.fail();
   const broken = new Error('no memory');
   assert.equal((await next(broken)).filter((line) => line.startsWith('warn self_check_failed')).length, 1);
   assert.deepEqual(await next(broken), []);
   assert.equal(check.faults().length, 1);
+  assert.equal(check.ageSeconds(), ended + 600, 'since the one that ended well');
   assert.deepEqual(await next([]), ['info fault_gone: No longer so: a route is missing']);
   assert.equal((await next(broken)).length, 1);
+});
+
+test('while no run has ended well, the last one is as old as the agent', async () => {
+  const { next, check } = createRig();
+  assert.equal(check.ageSeconds(), 0);
+  await next(new Error('no memory'));
+  assert.equal(check.ageSeconds(), 300);
 });
 
 test('0 means never; after close nothing runs or is told', async () => {

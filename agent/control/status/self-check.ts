@@ -16,7 +16,7 @@ export interface SelfCheckOptions {
 export interface SelfCheck {
   /** Of the last run that ended well. */
   faults(): readonly NodeFault[];
-  /** Since that; undefined: there was none. */
+  /** Since that, or since the start while there was none; undefined: there is never one. */
   ageSeconds(): number | undefined;
   close(): void;
 }
@@ -27,7 +27,7 @@ const FIRST_AFTER_MS = 30_000;
 export function startSelfCheck(options: SelfCheckOptions): SelfCheck {
   const { intervalMs, clock, log } = options;
   let faults: readonly NodeFault[] = [];
-  let endedMs: number | undefined;
+  let endedMs = clock.now();
   let failed = false;
   let cancel = (): void => undefined;
   let closed = false;
@@ -56,7 +56,7 @@ export function startSelfCheck(options: SelfCheckOptions): SelfCheck {
 
   return {
     faults: () => faults,
-    ageSeconds: () => (endedMs === undefined ? undefined : (clock.now() - endedMs) / 1000),
+    ageSeconds: () => (intervalMs > 0 ? (clock.now() - endedMs) / 1000 : undefined),
     close() {
       closed = true;
       cancel();
