@@ -27,9 +27,14 @@ export function readRoleStates(path: string): readonly RoleState[] {
   }
 }
 
-/** True when the keeper says that no process of the role works. */
+/** Of each turn; 0 = nobody's. */
+export const pidsOf = ({ pid, pids }: Pick<RoleState, 'pid' | 'pids'>): readonly number[] => pids ?? [pid];
+
+/** True when the keeper says that no process of the role works: none of them, where it has several. */
 export const isDown = (runDirectory: string, role: string): boolean =>
-  readRoleStates(rolesPath(runDirectory)).some((state) => state.role === role && state.pid === 0);
+  readRoleStates(rolesPath(runDirectory)).some(
+    (state) => state.role === role && pidsOf(state).every((pid) => pid === 0),
+  );
 
 const isRoleState = (value: unknown): value is RoleState =>
   typeof value === 'object' &&

@@ -1,5 +1,6 @@
 // What is wrong with this node, gathered from those who know, in the form of sentences that stay the same while it lasts: for Events, of which
 // each agent tells those of its own node only. Pure.
+import { type RoleState, pidsOf } from '../role-states.ts';
 import type { Connection } from '../telemetry/stats-reader.ts';
 import type { OwnBlockState } from './blocks/own-blocks.ts';
 import type { ClusterView } from './cluster/cluster-view.ts';
@@ -7,11 +8,24 @@ import { problemWords } from './cluster/problem-log.ts';
 import type { Trouble } from './trouble.ts';
 import { formatBlockName } from '../ipam/block-name.ts';
 
-export const DATAPLANE_DOWN: Trouble = {
+const DATAPLANE_DOWN: Trouble = {
   code: 'DATAPLANE_DOWN',
   message:
     'No process of the data plane runs, so no packet reaches other nodes: look at the log of the agent for why it ends',
 };
+
+const WORKER_MISSING: Trouble = {
+  code: 'WORKER_MISSING',
+  message:
+    'Not all processes of the data plane run, and the flows of those that do not get no packets: look at the log of the agent for why they end',
+};
+
+/** `states`: as the keeper has them. */
+export function missingWorkers(states: readonly RoleState[]): Trouble | undefined {
+  const workers = states.filter(({ role }) => role === 'dataplane').flatMap(pidsOf);
+  if (!workers.includes(0)) return undefined;
+  return workers.every((pid) => pid === 0) ? DATAPLANE_DOWN : WORKER_MISSING;
+}
 
 /** A minute, and half a minute more that differs between agents: when a cluster is cut in two they do not all write at once. */
 const SILENT_MS = { least: 60_000, spread: 30_000 };

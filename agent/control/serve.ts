@@ -17,7 +17,7 @@ import { openReadiness } from '../linux/readiness.ts';
 import { underlayOf } from '../linux/underlay.ts';
 import { OperationError } from '../operation-error.ts';
 import { anotherAgentServes, requireUsableNode } from '../preflight.ts';
-import { isDown } from '../role-states.ts';
+import { isDown, readRoleStates, rolesPath } from '../role-states.ts';
 import { type Settings } from '../settings.ts';
 import { type Logger } from '../telemetry/logger.ts';
 import { VERSION } from '../version.ts';
@@ -37,7 +37,7 @@ import { createRequestLog } from './status/request-log.ts';
 import { createReadiness } from './status/readiness.ts';
 import { type RecentEvents } from './status/recent-events.ts';
 import { IdleCollection } from './idle-collection.ts';
-import { DATAPLANE_DOWN, collisions, fencedBlocks } from './node-troubles.ts';
+import { collisions, fencedBlocks, missingWorkers } from './node-troubles.ts';
 import { runDoctor } from './status/doctor-run.ts';
 import { createObservation } from './status/observation.ts';
 import { openPodLinks } from './node/pod-links.ts';
@@ -189,8 +189,8 @@ export async function serve({ settings, log, recent, opened, refusal }: ServeOpt
         snapshotHealth.trouble(),
         pool.logFailure(),
         observation.silentPeers(),
+        missingWorkers(readRoleStates(rolesPath(settings.runDirectory))),
       ].filter((trouble) => trouble !== undefined),
-      ...(isDown(settings.runDirectory, 'dataplane') ? [DATAPLANE_DOWN] : []),
       ...link.troubles(),
       ...fencedBlocks(link.claims()?.state() ?? []),
       ...collisions(view.current(), settings.nodeName),

@@ -66,6 +66,11 @@ export const TROUBLES: readonly (readonly [code: string, reason: EventReason, me
     'no process of the data plane runs: no packet reaches other nodes',
   ],
   [
+    'WORKER_MISSING',
+    'NetworkUnavailable',
+    'some processes of the data plane do not run: their flows get no packets',
+  ],
+  [
     'PEERS_UNREACHABLE',
     'NetworkUnavailable',
     'other nodes, more than a tenth of them, have not answered for a minute',

@@ -18,8 +18,12 @@ export function addRoleMetrics(registry: MetricsRegistry, look: () => { readonly
   const usage = (): UsageReading => look().roles.usage;
   registry.gauge({
     name: 'weft_role_up',
-    help: 'Whether the role has all the processes that work.',
-    samples: () => states().map(({ role, pid }): Sample => [{ role }, pid === 0 ? 0 : 1]),
+    help: 'Whether any process of the role works.',
+    samples: () =>
+      states().map(({ role, pid, pids = [pid] }): Sample => [
+        { role },
+        pids.some((each) => each > 0) ? 1 : 0,
+      ]),
   });
   registry.mirroredCounter({
     name: 'weft_role_restarts_total',

@@ -100,7 +100,7 @@ export const AGENT_ALERTS: readonly Alert[] = [
     severity: 'critical',
     summary: `Worker {{ $labels.worker }} of the data plane of node ${NODE} has stood still for minutes.`,
     description:
-      "Its flows get no packets. See whether the node is out of CPU or memory; deleting the agent's pod starts the worker anew.",
+      "Its flows get no packets. It hangs, or it ended and cannot be started again: see whether the node is out of CPU or memory; deleting the agent's pod starts the worker anew.",
   },
   {
     name: 'WeftDataplaneRestarting',

@@ -30,6 +30,8 @@ interface Facts {
   reuseAgeSeconds: number | undefined;
   snapshotAgeSeconds: number | undefined;
   tunnelDrops: TunnelDrops;
+  /** Their pids; 0 = nobody's. */
+  workers: readonly number[];
 }
 
 export function createMetricsRig(peerCount: number): MetricsRig {
@@ -50,6 +52,7 @@ export function createMetricsRig(peerCount: number): MetricsRig {
     reuseAgeSeconds: undefined,
     snapshotAgeSeconds: undefined,
     tunnelDrops: { sockets: undefined, tun: undefined },
+    workers: [8, 9],
   };
   const source: MetricsSource = {
     version: '0.1.0',
@@ -63,7 +66,7 @@ export function createMetricsRig(peerCount: number): MetricsRig {
       roles: {
         states: [
           { role: 'control', pid: 7, restarts: 1 },
-          { role: 'dataplane', pid: 8, restarts: 0 },
+          { role: 'dataplane', pid: 0, pids: facts.workers, restarts: 0 },
         ],
         usage: {
           roles: [

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { type DropLog, type DropSources, createDropLog } from '../../agent/control/status/drop-log.ts';
-import { fencedBlocks, collisions, silentPeers } from '../../agent/control/node-troubles.ts';
+import { fencedBlocks, collisions, missingWorkers, silentPeers } from '../../agent/control/node-troubles.ts';
 import { REFUSAL_WORDS } from '../../agent/telemetry/refusal-words.ts';
 import type { Connection } from '../../agent/telemetry/stats-reader.ts';
 import { NO_PEER_ROW } from '../../proto/dataplane-stats.ts';
@@ -199,4 +199,21 @@ test('fencedBlocks and collisions: what concerns this node alone, with what to d
     found.map(({ code, message }) => [code, message.includes('of "me"; it gets no packets: give')]),
     [['PEER_COLLISION', true]],
   );
+});
+
+test('missingWorkers: none of the data plane is another trouble than one of several', () => {
+  const codeOf = (...pids: readonly number[]): string | undefined =>
+    missingWorkers([
+      { role: 'control', pid: 0, restarts: 0 },
+      {
+        role: 'dataplane',
+        pid: pids.includes(0) ? 0 : (pids[0] ?? 0),
+        restarts: 0,
+        ...(pids.length > 1 && { pids }),
+      },
+    ])?.code;
+  assert.deepEqual([codeOf(7), codeOf(7, 8)], [undefined, undefined]);
+  assert.deepEqual([codeOf(0), codeOf(0, 0)], ['DATAPLANE_DOWN', 'DATAPLANE_DOWN']);
+  assert.deepEqual([codeOf(7, 0), codeOf(0, 8)], ['WORKER_MISSING', 'WORKER_MISSING']);
+  assert.equal(missingWorkers([]), undefined, 'the keeper has not said');
 });

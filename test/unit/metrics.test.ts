@@ -109,6 +109,15 @@ test('metrics: each code of what a person has to put right is there, also at 0',
   assert.equal(found.get('weft_trouble{code="other"}'), 0);
 });
 
+test('metrics: the data plane is up while one of its workers is', async () => {
+  const { facts, scrape } = createMetricsRig(1);
+  const up = async (...workers: readonly number[]): Promise<number | undefined> => {
+    facts.workers = workers;
+    return (await scrape()).get('weft_role_up{role="dataplane"}');
+  };
+  assert.deepEqual([await up(8, 9), await up(8, 0), await up(0, 0)], [1, 1, 0]);
+});
+
 test('metrics: of the silence of peers those that have failed, the longest first', async () => {
   const { set, time, scrape } = createMetricsRig(60);
   for (let slot = 0; slot < 58; slot++) {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { blockCount, cidrSize } from '../../../proto/address.ts';
 import { ADDRESS_BLOCKS, PEERS } from '../../../proto/api-kinds.ts';
-import { readRoleStates, rolesPath } from '../../role-states.ts';
+import { pidsOf, readRoleStates, rolesPath } from '../../role-states.ts';
 import type { NodeFault } from '../../../proto/node-report.ts';
 import { readTunnelDrops } from '../../telemetry/kernel-counters.ts';
 import type { Look, MetricsSource } from '../../telemetry/metrics.ts';
@@ -100,7 +100,7 @@ function troubleStates(troubles: readonly Trouble[]): ReadonlyMap<string, boolea
 /** The keeper is our parent; what it started and does not name is the spare. */
 function processesOf(states: Look['roles']['states'], usage: RoleUsageReader): Processes {
   const dataplane = states.find(({ role }) => role === 'dataplane');
-  const workers = dataplane?.pids ?? (dataplane === undefined ? [] : [dataplane.pid]);
+  const workers = dataplane === undefined ? [] : pidsOf(dataplane);
   const named = new Set([process.pid, ...workers]);
   return {
     keeper: [process.ppid],
