@@ -45,6 +45,7 @@ export const serveMap = (rig: MapRig, port: number): Promise<StatusServer> =>
   openStatusServer({
     source: {
       facts: () => nodeReport,
+      notReady: () => [],
       ipam: () => ipamReport,
       metrics: async () => ({ contentType: 'text/plain', text: '' }),
       map: () => rig.facts(),

@@ -15,11 +15,13 @@ const mapOfOne = (): MapFacts => createMapRig({ names: ['node-b'], seed: 1 }).fa
 async function withServer(
   facts: () => NodeReport,
   body: (urls: { status: string; metrics: string; failures: string[] }) => Promise<void>,
+  notReady: () => readonly string[] = () => [],
 ): Promise<void> {
   const failures: string[] = [];
   const server = await openStatusServer({
     source: {
       facts,
+      notReady,
       ipam: () => ipamReport,
       metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'weave_max_ips 1\n' }),
       map: mapOfOne,
@@ -68,10 +70,26 @@ test('status server: every page, and readiness by status code', async () => {
 
       facts = { ...nodeReport, notReady: ['no address block yet'] };
       assert.equal((await fetch(`${status}/status`)).status, 503);
-      const ready = await fetch(`${status}/readyz`);
-      assert.deepEqual([ready.status, await ready.text()], [503, 'no address block yet\n']);
       assert.equal((await fetch(`${status}/healthz`)).status, 200);
     },
+  );
+});
+
+test('status server: readiness takes no report, which a node with many peers makes for long', async () => {
+  let notReady: readonly string[] = [];
+  await withServer(
+    () => assert.fail('no report'),
+    async ({ status, failures }) => {
+      const ready = async (): Promise<readonly [number, string]> => {
+        const response = await fetch(`${status}/readyz`);
+        return [response.status, await response.text()];
+      };
+      assert.deepEqual(await ready(), [200, 'ok\n']);
+      notReady = ['no address block yet', 'the range overlaps'];
+      assert.deepEqual(await ready(), [503, 'no address block yet\nthe range overlaps\n']);
+      assert.deepEqual(failures, []);
+    },
+    () => notReady,
   );
 });
 
@@ -114,6 +132,7 @@ test('openStatusServer: an address in use is one clear error, and nothing stays 
     openStatusServer({
       source: {
         facts: () => nodeReport,
+        notReady: () => [],
         ipam: () => ipamReport,
         metrics: async () => ({ contentType: '', text: '' }),
         map: mapOfOne,

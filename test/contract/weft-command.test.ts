@@ -48,6 +48,7 @@ function openServer(hosts: { readonly status: string; readonly metrics: string }
   return openStatusServer({
     source: {
       facts: () => facts,
+      notReady: () => [],
       ipam: () => ipamReport,
       map: () => createMapRig({ names: ['node-b'], seed: 1 }).facts(),
       metrics: async () => ({ contentType: 'text/plain', text: 'weave_max_ips 1\n' }),

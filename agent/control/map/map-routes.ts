@@ -5,7 +5,8 @@ import { join } from 'node:path';
 
 import type { MapFacts } from './map-form.ts';
 
-export interface MapAnswer {
+/** Of any page that the agent answers with. */
+export interface Answer {
   readonly status: number;
   readonly contentType: string;
   readonly body: string;
@@ -66,8 +67,8 @@ const FILES: readonly (readonly [path: string, file: string, contentType: string
   ...SCRIPTS.map((name) => [`/map/${name}.js`, `${name}.js`, SCRIPT] as const),
 ];
 
-export function mapRoutes(source: MapSource): ReadonlyMap<string, () => MapAnswer> {
-  const routes = new Map<string, () => MapAnswer>();
+export function mapRoutes(source: MapSource): ReadonlyMap<string, () => Answer> {
+  const routes = new Map<string, () => Answer>();
   for (const [path, file, contentType] of FILES) {
     routes.set(path, () => ({
       status: 200,

@@ -248,6 +248,7 @@ export function createObservation(options: ObservationOptions): Observation {
 
   return {
     facts,
+    notReady: options.notReady,
     ipam: () => ipamReport(ipamSources()),
     map: () =>
       mapFacts({

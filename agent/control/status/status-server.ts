@@ -8,10 +8,12 @@ import type { IpamReport, NodeReport, RefusedReport } from '../../../proto/node-
 import { statusScreen } from '../../report/status-screen.ts';
 import { connectionsTable, ipamTables, peersTable, attachmentsTable } from '../../report/tables.ts';
 import { isOwnHost } from '../map/host-name.ts';
-import { type MapSource, mapRoutes } from '../map/map-routes.ts';
+import { type Answer, type MapSource, mapRoutes } from '../map/map-routes.ts';
 
 export interface StatusSource extends MapSource {
   facts(): NodeReport;
+  /** Why pods cannot be attached; empty = ready. The kubelet asks every few seconds, so it is cheap. */
+  notReady(): readonly string[];
   ipam(): IpamReport;
   /** The Prometheus text format. */
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
@@ -39,18 +41,18 @@ export interface StatusServer {
   close(): Promise<void>;
 }
 
-interface Answer {
-  readonly status: number;
-  readonly contentType: string;
-  readonly body: string;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
 type Route = () => Answer | Promise<Answer>;
 
 const TEXT = 'text/plain; charset=utf-8';
 const JSON_TYPE = 'application/json; charset=utf-8';
-const LIMITS = { headersTimeout: 5000, requestTimeout: 5000, keepAliveTimeout: 30_000, maxHeaderSize: 8192 };
+const LIMITS = {
+  headersTimeout: 5000,
+  requestTimeout: 5000,
+  // How often those two are looked at; unless told it is 30 s, for which silent connections could have all places.
+  connectionsCheckingInterval: 1000,
+  keepAliveTimeout: 30_000,
+  maxHeaderSize: 8192,
+};
 const MISDIRECTED: Answer = {
   status: 421,
   contentType: TEXT,
@@ -129,9 +131,15 @@ function statusRoutes(source: StatusSource): ReadonlyMap<string, Route> {
       return { status: status(facts), contentType: TEXT, body: render(facts) };
     };
   };
-  const whenReady = ({ notReady }: NodeReport): number => (notReady.length === 0 ? 200 : 503);
+  const whenReady = (notReady: readonly string[]): number => (notReady.length === 0 ? 200 : 503);
   return new Map<string, Route>([
-    ['/status', page((facts) => statusScreen(facts), whenReady)],
+    [
+      '/status',
+      page(
+        (facts) => statusScreen(facts),
+        ({ notReady }) => whenReady(notReady),
+      ),
+    ],
     ['/status/peers', page((facts) => peersTable(facts))],
     ['/status/connections', page((facts) => connectionsTable(facts))],
     ['/status/ipam', page((facts) => ipamTables(facts))],
@@ -141,7 +149,11 @@ function statusRoutes(source: StatusSource): ReadonlyMap<string, Route> {
     ['/healthz', () => ({ status: 200, contentType: TEXT, body: 'ok\n' })],
     [
       '/readyz',
-      page(({ notReady }) => (notReady.length === 0 ? 'ok\n' : `${notReady.join('\n')}\n`), whenReady),
+      () => {
+        const notReady = source.notReady();
+        const body = notReady.length === 0 ? 'ok\n' : `${notReady.join('\n')}\n`;
+        return { status: whenReady(notReady), contentType: TEXT, body };
+      },
     ],
     ...mapRoutes(source),
   ]);
