@@ -76,6 +76,28 @@ describe(`the live map (seed ${seed})`, () => {
     });
   });
 
+  it('says of an answer that it cannot draw nothing about the agent, and goes on', async () => {
+    await withPage(few(), async ({ page, tick }) => {
+      await page.evaluate(`document.getElementById('title').id = 'renamed'`);
+      await tick();
+      assert.equal(await page.evaluate(`document.getElementById('away').hidden`), true);
+      assert.match(await text(page, 'freshness'), /^live/);
+      assert.equal(page.complaints.length, 1);
+      await page.evaluate(`document.getElementById('renamed').id = 'title'`);
+      await tick();
+      assert.equal(page.complaints.length, 1);
+    });
+  });
+
+  it('opens with nobody chosen where the address has a name that was cut off', async () => {
+    await withPage(few(), async ({ page, origin }) => {
+      await page.open(`${origin}/map?cut#peer=node%2`);
+      await page.until('window.due?.length > 0');
+      assert.equal((await labels(page)).length, 3);
+      assert.deepEqual(page.complaints, []);
+    });
+  });
+
   it('asks nothing while nobody looks at it', async () => {
     await withPage(few(), async ({ page }) => {
       const see = (isHidden: boolean): Promise<unknown> =>

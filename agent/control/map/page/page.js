@@ -24,7 +24,7 @@ const state = {
   facts: undefined,
   answeredAt: undefined,
   awayBecause: undefined,
-  selected: decodeURIComponent(/^#peer=(.*)$/.exec(location.hash)?.[1] ?? '') || undefined,
+  selected: peerIn(location.hash),
   glanced: undefined,
 };
 const history = new History();
@@ -51,6 +51,15 @@ const blocks = new Blocks(
     peers.focus(name);
   },
 );
+
+/** @param {string} hash */
+function peerIn(hash) {
+  try {
+    return decodeURIComponent(/^#peer=(.*)$/.exec(hash)?.[1] ?? '') || undefined;
+  } catch {
+    return undefined; // written by hand, or cut off
+  }
+}
 
 /** @param {string} name */
 function choose(name) {
@@ -156,15 +165,24 @@ function say(text) {
   if (text !== '') setText(byId('news'), text);
 }
 
+/** Throws an Error that says why there is no answer. */
+async function factsTold() {
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  try {
+    const response = await fetch('map/facts', { cache: 'no-store', signal });
+    if (!response.ok) throw new Error(`it says ${response.status}`);
+    return await response.json();
+  } catch (error) {
+    if (signal.aborted) throw new Error('it takes too long', { cause: error });
+    if (error instanceof TypeError) throw new Error('it cannot be reached', { cause: error });
+    throw error;
+  }
+}
+
 async function ask() {
   const was = state.awayBecause;
   try {
-    const response = await fetch('map/facts', {
-      cache: 'no-store',
-      signal: AbortSignal.timeout(PATIENCE_MS),
-    });
-    if (!response.ok) throw new Error(`it says ${response.status}`);
-    const told = await response.json();
+    const told = await factsTold();
     if (told.form !== FORM) throw new Error('it has another version now: reload this page');
     const facts = readFacts(told);
     say(`${was === undefined ? '' : 'The agent answers again. '}${news(state.facts, facts)}`);
@@ -172,18 +190,12 @@ async function ask() {
     state.facts = facts;
     state.answeredAt = new Date();
     state.awayBecause = undefined;
-    show();
   } catch (error) {
-    const cause = error instanceof Error ? error : new Error(String(error));
-    state.awayBecause =
-      cause.name === 'TimeoutError'
-        ? 'it takes too long'
-        : cause.name === 'TypeError'
-          ? 'it cannot be reached'
-          : cause.message;
+    state.awayBecause = error instanceof Error ? error.message : String(error);
     if (was === undefined) say('The agent does not answer.');
   }
   showFreshness();
+  if (state.awayBecause === undefined) show();
 }
 
 /** One question at a time; none while nobody looks. */
@@ -192,7 +204,7 @@ async function keepAsking() {
     if (document.hidden)
       await new Promise((seen) => document.addEventListener('visibilitychange', seen, { once: true }));
     else {
-      await ask();
+      await ask().catch(reportError); // of drawing: the agent did answer
       await new Promise((passed) => setTimeout(passed, EVERY_MS));
     }
   }
