@@ -318,7 +318,7 @@ export const EVENTS = [
   [
     'connection_failed',
     'warn',
-    'a peer that answered does not answer any more',
+    'a peer that answered does not answer any more, or a new one has not within ten seconds',
     'look whether that node is up, and whether its UDP port of the tunnel is open in both directions (`weft ping`)',
   ],
   [

@@ -5,7 +5,11 @@ import { describe, it } from 'node:test';
 // @ts-expect-error: a script of the page, which has no declarations; its types are checked by page/tsconfig.json
 import { news as newsOf } from '../../agent/control/map/page/announcer.js';
 // @ts-expect-error: see above
+import { adviceFor as adviceOf } from '../../agent/control/map/page/details.js';
+// @ts-expect-error: see above
 import { History } from '../../agent/control/map/page/history.js';
+// @ts-expect-error: see above
+import { stateWords as wordsOf } from '../../agent/control/map/page/words.js';
 
 interface PeerAt {
   readonly name?: string;
@@ -185,4 +189,22 @@ describe('news of the map', () => {
     );
     assert.match(news(after, before), /Pods can be attached\. The API is heard\.$/);
   });
+});
+
+it('a peer that was never heard has not stopped answering', () => {
+  const stateWords = wordsOf as (link: unknown) => string; // as: see its own types
+  const adviceFor = adviceOf as (link: unknown, facts: unknown) => string; // as: see its own types
+  const told = (state: string, heardSecondsAgo: number | undefined): readonly string[] => {
+    const link = { peer: { state, stateSeconds: 75, heardSecondsAgo } };
+    return [stateWords(link), adviceFor(link, { told: { node: { port: 6784 } } })];
+  };
+  const [failed = '', lost = ''] = told('failed', 75);
+  assert.match(failed, /^failed 1/);
+  assert.match(lost, /^It has stopped answering\. See whether the node is up/);
+  const [silent, never = ''] = told('failed', undefined);
+  assert.equal(silent, 'has never answered');
+  assert.match(never, /^It has never answered\. See whether its agent runs, and whether UDP 6784 is open/);
+  const [coming, young = ''] = told('pending', undefined);
+  assert.equal(coming, 'has not answered yet');
+  assert.match(young, /^It is new here and has not answered yet/);
 });

@@ -93,7 +93,8 @@ function rowsOf(link, facts) {
     .filter(({ holder }) => holder === peer.name)
     .map(({ index }) => blockName(facts, index));
   const more = blocks.length - BLOCKS_NAMED;
-  const state = { established: 'answers', failed: 'failed', pending: 'has not answered yet' }[peer.state];
+  const failed = peer.heardSecondsAgo === undefined ? 'never answered' : 'failed';
+  const state = { established: 'answers', failed, pending: 'has not answered yet' }[peer.state];
   return [
     ['State', `${state}, for ${formatAge(peer.stateSeconds)}`],
     ['Last heard', peer.heardSecondsAgo === undefined ? 'never' : `${formatAge(peer.heardSecondsAgo)} ago`],
@@ -131,10 +132,12 @@ export function adviceFor(link, { told }) {
     peer.askedSecondsAgo < HEARD_SECONDS
   )
     return `Its own probes arrive here, and ours get no answer: the way from here to there is blocked. See what drops ${port} on the way to ${peer.address}.`;
+  if (peer.state === 'failed' && peer.heardSecondsAgo === undefined)
+    return `It has never answered. See whether its agent runs, and whether ${port} is open between the two nodes in both directions; "weft doctor" on either looks for the cause.`;
   if (peer.state === 'failed')
     return `It has stopped answering. See whether the node is up, and whether ${port} is open between the two nodes in both directions; "weft doctor" on either looks for the cause.`;
   if (peer.state === 'pending')
-    return `It has not answered since this agent started. See whether its agent runs, and whether ${port} is open between the two nodes in both directions.`;
+    return `It is new here and has not answered yet. If it goes on, see whether its agent runs, and whether ${port} is open between the two nodes in both directions.`;
   if (isLossy(link))
     return 'Probes are lost on the way there or back: look for a link that is full or damaged, or a node that is too busy.';
   if (link.isPathLow)

@@ -111,6 +111,7 @@ export const roundTripWords = ({ peer }) =>
  */
 export function stateWords(link) {
   const { peer } = link;
+  if (peer.state === 'failed' && peer.heardSecondsAgo === undefined) return 'has never answered';
   if (peer.state === 'failed') return `failed ${formatAge(peer.stateSeconds)} ago`;
   if (peer.state === 'pending') return 'has not answered yet';
   if (peer.sent === 0) return 'answers no probes';
