@@ -13,7 +13,7 @@ export const DROP_REASONS = [
   'egress_too_big', // larger than a datagram can carry, or than the kernel sends (EMSGSIZE)
   'egress_path_mtu', // larger than the path to the peer takes, and must not be fragmented; answered with ICMP fragmentation-needed
   'egress_unsupported_offload', // a virtio_net_hdr that the device was not asked for
-  'egress_send_failed', // sendmsg failed; errno in the debug log
+  'egress_send_failed', // sendmsg failed; its errno is the code of dataplane_io_failed in the log
   // Ingress: from the UDP socket, in the order of the checks.
   'unknown_sender', // outer source is no peer's address
   'truncated', // shorter than VXLAN + Ethernet + IPv4 headers, or than the inner total length

@@ -5,7 +5,7 @@ import { type MetricsRegistry, type Sample, single } from './registry.ts';
 /** Label values; what is none of them is "other". */
 export const API_RESOURCES: readonly string[] = [PEERS, ADDRESS_BLOCKS, 'nodes', 'events', 'servicecidrs'];
 const WATCHED = [PEERS, ADDRESS_BLOCKS];
-const VERBS = ['GET', 'POST', 'PUT', 'DELETE'];
+const VERBS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'];
 
 export interface ApiFacts {
   api(): {

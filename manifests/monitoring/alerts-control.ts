@@ -101,7 +101,7 @@ export const NODE_ALERTS: readonly Alert[] = [
     severity: 'warning',
     summary: `Attaching a pod takes up to {{ $value | humanizeDuration }} on node ${NODE}.`,
     description:
-      'weft_cni_step_duration_seconds says which step: "allocate" is the disk under /var/lib/weft, "wait" the node\'s network or the API, "link" and "pod" the kernel.',
+      'weft_cni_step_duration_seconds says which step: "allocate" is the disk under /var/lib/weft, "wait" the node\'s network or the API, "link", "guard" and "configure" the kernel.',
   },
   {
     name: 'WeftNetworkContested',

@@ -174,7 +174,7 @@ export const DROP_ALERTS: readonly Alert[] = [
     severity: 'warning',
     summary: `The kernel of node ${NODE} does not take ${RATE} ({{ $labels.reason }}).`,
     description:
-      'weft0 or the underlay interface is down, a route is missing, or a firewall refuses what the node sends: "weft doctor" on it; the errno is in the debug log (packet_dropped).',
+      'weft0 or the underlay interface is down, a route is missing, or a firewall refuses what the node sends: "weft doctor" on it; the errno is the code of dataplane_io_failed in its log.',
   },
   {
     name: 'WeftDropRatioHigh',

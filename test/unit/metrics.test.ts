@@ -109,6 +109,13 @@ test('metrics: each code of what a person has to put right is there, also at 0',
   assert.equal(found.get('weft_trouble{code="other"}'), 0);
 });
 
+test('metrics: each method of a request to the API is there, also before the first', async () => {
+  const found = await createMetricsRig(1).scrape();
+  for (const verb of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']) {
+    assert.equal(found.get(`weft_api_request_duration_seconds_count{verb="${verb}"}`), 0, verb);
+  }
+});
+
 test('metrics: the data plane is up while one of its workers is', async () => {
   const { facts, scrape } = createMetricsRig(1);
   const up = async (...workers: readonly number[]): Promise<number | undefined> => {
