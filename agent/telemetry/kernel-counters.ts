@@ -34,7 +34,7 @@ export function readTunnelDrops({ port, tunName, read = text }: TunnelDropsOptio
 }
 
 /** Columns: sl, local, remote, st, tx:rx queue (hexadecimal), … and drops as the last; each worker has a socket. */
-export function parseUdpSockets(content: string, port: number): TunnelDrops['sockets'] {
+function parseUdpSockets(content: string, port: number): TunnelDrops['sockets'] {
   const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
   let found = false;
   let waitingBytes = 0;
@@ -50,7 +50,7 @@ export function parseUdpSockets(content: string, port: number): TunnelDrops['soc
 }
 
 /** Columns after the name: eight of what the kernel received, the fourth its drops, eight of what it transmitted. To a TUN the kernel transmits. */
-export function parseDevice(content: string, name: string): TunnelDrops['tun'] {
+function parseDevice(content: string, name: string): TunnelDrops['tun'] {
   const line = content.split('\n').find((candidate) => candidate.trimStart().startsWith(`${name}:`));
   if (line === undefined) return undefined;
   const columns = line

@@ -34,8 +34,6 @@ export interface MetricsSource extends ApiFacts, IpamFacts, NodeFacts {
   look(): Look;
   /** ConnectionTracker's. */
   terminations(): number;
-  /** Whether packets to that peer are encrypted. */
-  isEncrypted(peer: string): boolean;
   /** Addresses in the range, and in the blocks that a peer holds. */
   rangeAddresses(): number;
   addressesOf(peer: string): number;

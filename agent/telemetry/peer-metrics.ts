@@ -120,7 +120,7 @@ export function addPeerMetrics(registry: MetricsRegistry, look: () => Look): voi
 }
 
 /** What is the same for all metrics of a scrape is found out once. */
-export function perLook<T>(look: () => Look, compute: (current: Look) => T): () => T {
+function perLook<T>(look: () => Look, compute: (current: Look) => T): () => T {
   let last: { readonly of: Look; readonly value: T } | undefined;
   return () => {
     const current = look();

@@ -6,20 +6,16 @@ import { type MetricsRegistry, type Sample, single } from './registry.ts';
 
 const CONNECTION_STATES = ['established', 'pending', 'retrying', 'failed', 'connecting'] as const;
 
+const OF_ALL = { type: 'vxlan', encryption: '' };
+
 export function addWeaveMetrics(registry: MetricsRegistry, source: MetricsSource, look: () => Look): void {
   registry.gauge({
     name: 'weave_connections',
-    help: 'Number of peers by connection state; type is always vxlan, encryption is yes or empty.',
+    help: 'Number of peers by connection state; type is always vxlan, encryption always empty.',
     samples() {
-      const counts = new Map<string, number>(CONNECTION_STATES.map((state) => [`${state}/`, 0]));
-      for (const { name, state } of look().connections) {
-        const key = `${state}/${source.isEncrypted(name) ? 'yes' : ''}`;
-        counts.set(key, (counts.get(key) ?? 0) + 1);
-      }
-      return [...counts].map(([key, count]): Sample => {
-        const [state = '', encryption = ''] = key.split('/');
-        return [{ state, type: 'vxlan', encryption }, count];
-      });
+      const counts = new Map<string, number>(CONNECTION_STATES.map((state) => [state, 0]));
+      for (const { state } of look().connections) counts.set(state, (counts.get(state) ?? 0) + 1);
+      return Array.from(counts, ([state, count]): Sample => [{ state, ...OF_ALL }, count]);
     },
   });
   registry.mirroredCounter({

@@ -78,7 +78,6 @@ export function createMetricsRig(peerCount: number): MetricsRig {
       },
     }),
     terminations: () => tracker.terminations(),
-    isEncrypted: () => false,
     isReady: () => true,
     troubles: () =>
       new Map([...TROUBLES.map(([code]) => [code, code === 'FORBIDDEN'] as const), ['other', false]]),

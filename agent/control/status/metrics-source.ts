@@ -45,7 +45,6 @@ export function createMetricsSource({
       roles: roles(),
     }),
     terminations,
-    isEncrypted: () => false,
     isReady: () => options.notReady().length === 0,
     troubles: () => troubleStates(options.troubles()),
     faults: () => faultSamples(options.selfCheck().faults()),

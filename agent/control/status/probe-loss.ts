@@ -1,18 +1,11 @@
 // The share of probes to each peer that were lost, over the last half to whole minute, by the statistics' counters. Time is a parameter.
-import type { StatsSnapshot } from '../../telemetry/stats-reader.ts';
-import { peerRow } from '../../telemetry/stats-reader.ts';
+import { type ConnectionPeer, type StatsSnapshot, peerRow } from '../../telemetry/stats-reader.ts';
 
 export interface ProbeLoss {
   /** To be called often: the shorter in between, the better the window is kept. */
-  observe(peers: Iterable<ProbedPeer>, stats: StatsSnapshot, nowMs: number): void;
+  observe(peers: Iterable<ConnectionPeer>, stats: StatsSnapshot, nowMs: number): void;
   /** 0 to 1; undefined: nobody asked, or not for long enough to say. */
   of(name: string): number | undefined;
-}
-
-export interface ProbedPeer {
-  readonly name: string;
-  readonly slot: number;
-  readonly probes: boolean;
 }
 
 interface Mark {
