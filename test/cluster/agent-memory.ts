@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { codeOf } from '../../agent/operation-error.ts';
 import { containerOf, keepersOf } from './agent-processes.ts';
 import type { ClusterNode } from './cluster-node.ts';
 
@@ -41,8 +42,15 @@ export function describeMemory({ pssBytes, processes, groupBytes, groupPeakBytes
   return `${inMebibytes(pssBytes)} in ${processes} processes, control group ${inMebibytes(groupBytes)}, at most ${inMebibytes(groupPeakBytes)}`;
 }
 
-const pssBytes = (pid: number): number =>
-  Number(/^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1]) * 1024;
+/** 0 of one that has ended: the agent's own look at its node is a process of a second or two. */
+function pssBytes(pid: number): number {
+  try {
+    return Number(/^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1]) * 1024;
+  } catch (error) {
+    if (['ESRCH', 'ENOENT'].includes(codeOf(error))) return 0;
+    throw error;
+  }
+}
 
 function groupOf(pid: number): string {
   const line = readFileSync(`/proc/${pid}/cgroup`, 'utf8')
