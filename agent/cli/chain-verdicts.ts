@@ -1,7 +1,7 @@
 // What another program's chain does with a traced packet, by the walk through its rules that `weft doctor` takes too. Pure.
 import type { TestPacket } from '../doctor/rule-match.ts';
-import { chainOutcome } from '../doctor/rule-walk.ts';
-import { type Ruleset } from '../doctor/ruleset.ts';
+import { chainOutcome, type RulePlace } from '../doctor/rule-walk.ts';
+import { type NftChain, type Ruleset } from '../doctor/ruleset.ts';
 import type { ChainFacts, ChainVerdict, Crossing } from '../wire/trace-view.ts';
 
 const PROTOCOLS: ReadonlyMap<number | undefined, TestPacket['protocol']> = new Map([
@@ -23,7 +23,7 @@ export function chainVerdict(
   const hook = HOOKS.find((name) => name === crossing.hook);
   if (chain === undefined || hook === undefined) return unknown;
   const { isTunnel, port, protocol, ...packet } = crossing;
-  const { end, rule, doubt, isCertain } = chainOutcome(ruleset, chain, {
+  const { end, place, doubt, isCertain } = chainOutcome(ruleset, chain, {
     ...packet,
     hook,
     protocol: PROTOCOLS.get(protocol),
@@ -31,9 +31,15 @@ export function chainVerdict(
     state: isTunnel ? 'untracked' : 'new',
   });
   if (end !== 'accept' && end !== 'through' && end !== 'return')
-    return { fate: end, isCertain: isCertain && doubt === undefined, rule };
+    return { fate: end, isCertain: isCertain && doubt === undefined, rule: ruleAt(place, chain) };
   if (end !== 'accept' && chain.policy === 'drop') {
     return { fate: 'dropped', isCertain: isCertain && doubt === undefined, rule: undefined };
   }
-  return { fate: 'passes', isCertain: isCertain && doubt === undefined, rule: doubt };
+  return { fate: 'passes', isCertain: isCertain && doubt === undefined, rule: ruleAt(doubt, chain) };
+}
+
+function ruleAt(place: RulePlace | undefined, called: NftChain): ChainVerdict['rule'] {
+  if (place === undefined) return undefined;
+  const { handle, text } = place.rule;
+  return place.chain === called ? { handle, text } : { handle, text, chain: place.chain.name };
 }

@@ -34,8 +34,8 @@ export interface Finding extends Required<Omit<Found, 'repair'>> {
   readonly repair: Repair | undefined;
 }
 
-/** The agent's pod of the node, in the texts of `fix`. */
-const POD = /\b(?:pod )?POD\b/g;
+/** The agent's pod of the node, in the commands of `fix`; other firewalls' chains have names such as KUBE-POD-FW-X. */
+const POD = /(?<=kubectl -n weft \w+ )(?:pod )?POD\b/g;
 
 /** For a shell: the name that kubectl finds, so that the line works as it stands. */
 const agentPodOf = (node: string): string =>

@@ -7,10 +7,17 @@ export type Fate = 'dropped' | 'rejected' | 'source_rewritten' | 'redirected';
 
 export interface Obstacle {
   readonly fate: Fate;
-  readonly chain: NftChain;
-  /** Undefined: the chain's policy. */
-  readonly rule: NftRule | undefined;
+  /** That the kernel calls. */
+  readonly base: NftChain;
+  /** Undefined: the policy of `base`. */
+  readonly place: RulePlace | undefined;
   readonly isCertain: boolean;
+}
+
+/** A rule with the chain that it is in: a handle means something only together with that. */
+export interface RulePlace {
+  readonly chain: NftChain;
+  readonly rule: NftRule;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -18,11 +25,12 @@ type End = 'accept' | 'return' | Fate;
 
 interface Outcome {
   readonly end: End | 'through';
-  readonly rule: NftRule | undefined;
+  /** The rule that ends it. */
+  readonly place: RulePlace | undefined;
   /** False: some rule before may have let it through. */
   readonly isCertain: boolean;
   /** The first rule before that may have dropped it: its condition cannot be told. */
-  readonly doubt: NftRule | undefined;
+  readonly doubt: RulePlace | undefined;
 }
 
 const DEEPEST = 16;
@@ -47,14 +55,14 @@ export function obstacles(ruleset: Ruleset, packet: TestPacket, own: string): re
     if (family === 'netdev') return hook === packet.deviceHook?.hook && device === packet.deviceHook.device;
     return FAMILIES.has(family) && hook === packet.hook;
   };
-  return ruleset.chains.filter(isAsked).flatMap((chain): readonly Obstacle[] => {
-    const { end, rule, isCertain } = walk(chain, { ruleset, packet, depth: 0 });
+  return ruleset.chains.filter(isAsked).flatMap((base): readonly Obstacle[] => {
+    const { end, place, isCertain } = walk(base, { ruleset, packet, depth: 0 });
     if (end === 'accept') return [];
     if (end === 'through' || end === 'return') {
-      if (chain.policy !== 'drop') return [];
-      return [{ fate: 'dropped', chain, rule: undefined, isCertain }];
+      if (base.policy !== 'drop') return [];
+      return [{ fate: 'dropped', base, place: undefined, isCertain }];
     }
-    return [{ fate: end, chain, rule, isCertain }];
+    return [{ fate: end, base, place, isCertain }];
   });
 }
 
@@ -70,16 +78,16 @@ interface Walk {
 
 function walk(chain: NftChain, { ruleset, packet, depth }: Walk): Outcome {
   let isCertain = depth < DEEPEST;
-  let doubt: NftRule | undefined;
-  if (!isCertain) return { end: 'through', rule: undefined, isCertain, doubt };
+  let doubt: RulePlace | undefined;
+  if (!isCertain) return { end: 'through', place: undefined, isCertain, doubt };
   for (const rule of chain.rules) {
     const { applies, end, target } = judge(rule, { chain, ruleset, packet });
     if (applies === false) continue;
     if (end !== undefined) {
-      if (applies === true) return { end, rule, isCertain, doubt };
+      if (applies === true) return { end, place: { chain, rule }, isCertain, doubt };
       // It may have ended here otherwise; what drops perhaps is somebody's choice that cannot be read.
       if (end === 'accept' || end === 'return') isCertain = false;
-      else doubt ??= rule;
+      else doubt ??= { chain, rule };
       continue;
     }
     if (target === undefined) continue;
@@ -94,13 +102,13 @@ function walk(chain: NftChain, { ruleset, packet, depth }: Walk): Outcome {
     if (applies === true) {
       if (isFinal) return { ...inside, isCertain: isCertain && inside.isCertain, doubt };
       isCertain &&= inside.isCertain;
-      if (target.isGoto) return { end: 'through', rule: undefined, isCertain, doubt };
+      if (target.isGoto) return { end: 'through', place: undefined, isCertain, doubt };
     } else if (inside.end === 'accept' || !inside.isCertain || target.isGoto) {
       isCertain = false;
     }
-    if (applies !== true && isFinal && inside.end !== 'accept') doubt = before ?? inside.rule;
+    if (applies !== true && isFinal && inside.end !== 'accept') doubt = before ?? inside.place;
   }
-  return { end: 'through', rule: undefined, isCertain, doubt };
+  return { end: 'through', place: undefined, isCertain, doubt };
 }
 
 interface Judgement {

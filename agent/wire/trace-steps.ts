@@ -147,17 +147,20 @@ function foreign(
       const which =
         rule === undefined
           ? 'probably lets it pass: not every condition can be told from here'
-          : `lets it pass, unless rule ${rule.handle} is met, whose condition cannot be told from here: ${rule.text}`;
+          : `lets it pass, unless ${ruleName(rule)} is met, whose condition cannot be told from here: ${rule.text}`;
       note(steps, layer, `${where} ${which}`);
     }
     return;
   }
-  const who = rule === undefined ? 'its policy' : `rule ${rule.handle}`;
+  const who = rule === undefined ? 'its policy' : ruleName(rule);
   const rest = rule === undefined ? '' : `: ${rule.text}`;
   const text = `${where}: ${who} ${isCertain ? '' : 'perhaps '}${DOES[fate]}${rest}`;
   if (isCertain && (fate === 'dropped' || fate === 'rejected')) throw drop(steps, { layer, text });
   note(steps, layer, text);
 }
+
+const ruleName = ({ handle, chain }: NonNullable<ChainVerdict['rule']>): string =>
+  `rule ${handle}${chain === undefined ? '' : ` of ${chain}`}`;
 
 export function pass(steps: TraceStep[], layer: string, text: string): void {
   steps.push({ layer, outcome: 'ok', text });

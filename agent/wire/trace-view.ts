@@ -72,7 +72,14 @@ export interface ChainVerdict {
   /** False: a condition on the way cannot be told from the listing. */
   readonly isCertain: boolean;
   /** That decides, or may drop it; undefined: none, or the chain's policy. */
-  readonly rule: { readonly handle: number; readonly text: string } | undefined;
+  readonly rule:
+    | {
+        readonly handle: number;
+        readonly text: string;
+        /** Its name, where it is not the one that the kernel calls. */
+        readonly chain?: string;
+      }
+    | undefined;
 }
 
 export interface TraceView {

@@ -7,6 +7,7 @@ import { examine } from '../../agent/doctor/check.ts';
 import { CHECKS } from '../../agent/doctor/checks.ts';
 import { settingsOf } from '../../agent/doctor/gather.ts';
 import type { Scene } from '../../agent/doctor/scene.ts';
+import { toTunnel } from './doctor-changes.ts';
 import { healthy, ruleset } from './doctor-scene.ts';
 
 const onlyFinding = (scene: Scene): { readonly check: string; readonly fix: string } => {
@@ -33,6 +34,47 @@ test('a policy of drop: rules that open it, whole', () => {
   const range = formatCidr(healthy.settings.range);
   assert.match(fix, new RegExp(`^nft insert rule ip filter FORWARD ip saddr ${range} accept; nft insert`));
   assert.ok(fix.includes(`; nft insert rule ip filter FORWARD ip daddr ${range} accept; `));
+});
+
+test('a rule in a chain that another one goes to is deleted there', () => {
+  const table = { family: 'inet', table: 'firewalld' };
+  const chains = ['filter_INPUT_ZONES', 'filter_IN_public', 'KUBE-POD-FW-X'].map((name) => ({
+    chain: { ...table, name },
+  }));
+  const rule = (
+    chain: string,
+    handle: number,
+    ...expr: readonly unknown[]
+  ): Readonly<Record<string, unknown>> => ({
+    rule: { ...table, chain, handle, expr },
+  });
+  const called = {
+    ...table,
+    name: 'filter_INPUT',
+    type: 'filter',
+    hook: 'input',
+    prio: 10,
+    policy: 'accept',
+  };
+  const zones = [
+    { chain: called },
+    ...chains,
+    rule('filter_INPUT', 110, { jump: { target: 'filter_INPUT_ZONES' } }),
+    rule('filter_INPUT_ZONES', 111, { goto: { target: 'filter_IN_public' } }),
+  ];
+  const { fix, what } = onlyFinding({
+    ...healthy,
+    ruleset: ruleset([...zones, rule('filter_IN_public', 120, toTunnel, { reject: null })]),
+  });
+  assert.match(what, /^Rule 120 of chain "inet firewalld filter_IN_public" rejects what peer "node-b" sends/);
+  assert.match(fix, /^nft delete rule inet firewalld filter_IN_public handle 120; and tell /);
+
+  const jump = rule('filter_IN_public', 121, { jump: { target: 'KUBE-POD-FW-X' } });
+  const deeper = ruleset([...zones, jump, rule('KUBE-POD-FW-X', 122, toTunnel, { drop: null })]);
+  assert.match(
+    onlyFinding({ ...healthy, ruleset: deeper }).fix,
+    /^nft delete rule inet firewalld KUBE-POD-FW-X handle 122; and tell /,
+  );
 });
 
 test('a setting that cannot be used: the others are in force, and nothing but it is told', () => {

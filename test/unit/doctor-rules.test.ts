@@ -43,9 +43,10 @@ const accept: Json = { accept: null };
 const counter: Json = { counter: { packets: 0, bytes: 0 } };
 
 const found = (objects: readonly Json[], packet: TestPacket = tunnel, text = ''): readonly string[] =>
-  obstacles(readRuleset(objects, text), packet, 'weft').map(
-    ({ fate, rule: by, isCertain }) => `${fate} by ${by?.handle ?? 'policy'}${isCertain ? '' : ' perhaps'}`,
-  );
+  obstacles(readRuleset(objects, text), packet, 'weft').map(({ fate, base: called, place, isCertain }) => {
+    const inside = place === undefined || place.chain === called ? '' : ` of ${place.chain.name}`;
+    return `${fate} by ${place?.rule.handle ?? 'policy'}${inside}${isCertain ? '' : ' perhaps'}`;
+  });
 
 const udpPort = match(payload('udp', 'dport'), 6784);
 const CASES: readonly (readonly [
@@ -119,7 +120,7 @@ const CASES: readonly (readonly [
       on('base', 2, match(meta('l4proto'), 'udp'), { jump: { target: 'deep' } }),
       on('deep', 5, udpPort, drop),
     ],
-    ['dropped by 5'],
+    ['dropped by 5 of deep'],
   ],
   [
     'a return from a jump',
@@ -315,7 +316,7 @@ const VERDICTS: readonly (readonly [address: string, port: number | undefined, v
   ['10.40.0.2', 443, 'passes'],
   ['10.40.0.2', undefined, 'passes, not certain, 4'],
   ['10.96.0.1', 443, 'passes'],
-  ['10.96.0.7', 80, 'rejected, 2'],
+  ['10.96.0.7', 80, 'rejected, 2 of gone'],
   ['10.96.0.7', 81, 'passes'],
   ['10.96.0.7', undefined, 'passes, not certain, 4'],
   ['10.40.0.2', 8080, 'passes, not certain, 4'],
@@ -341,8 +342,8 @@ function verdictOn(
       sourcePort: ports.sourcePort,
     },
   );
-  const words = [fate, ...(isCertain ? [] : ['not certain']), ...(rule === undefined ? [] : [rule.handle])];
-  return words.join(', ');
+  const place = rule?.chain === undefined ? rule?.handle : `${rule.handle} of ${rule.chain}`;
+  return [fate, ...(isCertain ? [] : ['not certain']), ...(place === undefined ? [] : [place])].join(', ');
 }
 for (const [address, port, expected] of VERDICTS) {
   it(`a chain with a verdict map lets ${address}:${port ?? 'any port'} ${expected}`, () => {

@@ -281,11 +281,11 @@ const CASES: readonly (readonly [
       chains: [...OURS, foreign('INPUT', 'input')],
       judge: (_, { input, isToThisNode, source }) =>
         input === 'eth0' && isToThisNode && source === PEER.address
-          ? { fate: 'rejected', isCertain: true, rule: { handle: 7, text: 'reject' } }
+          ? { fate: 'rejected', isCertain: true, rule: { handle: 7, text: 'reject', chain: 'REFUSE' } }
           : { fate: 'passes', isCertain: true, rule: undefined },
     }),
     'dropped',
-    /ip filter INPUT \(input\): rule 7 rejects it: reject/,
+    /ip filter INPUT \(input\): rule 7 of REFUSE rejects it: reject/,
   ],
   [
     "a Service's address",

@@ -158,20 +158,20 @@ const DOES: Readonly<Record<Fate, string>> = {
 export const chainName = ({ family, table, name }: NftChain): string => `${family} ${table} ${name}`;
 
 function told(
-  { fate, chain, rule, isCertain }: Obstacle,
+  { fate, base, place, isCertain }: Obstacle,
   { words, openings }: Pick<Trial, 'words' | 'openings'>,
 ): Found {
-  const where = `chain "${chainName(chain)}"`;
-  const who = rule === undefined ? `The policy of ${where}` : `Rule ${rule.handle} of ${where}`;
-  const text = rule === undefined ? '' : `: ${rule.text || rule.comment || 'not shown'}`;
+  const where = `chain "${chainName(place?.chain ?? base)}"`;
+  const who = place === undefined ? `The policy of ${where}` : `Rule ${place.rule.handle} of ${where}`;
+  const text = place === undefined ? '' : `: ${place.rule.text || place.rule.comment || 'not shown'}`;
   const verb = isCertain ? DOES[fate] : `${DOES[fate]} perhaps (a rule before it cannot be judged)`;
   return {
     severity: isCertain ? 'error' : 'warning',
     what: `${who} ${verb} ${words}${text}`,
     fix:
-      rule === undefined
-        ? `${openings.map((condition) => `nft insert rule ${chainName(chain)} ${condition} accept`).join('; ')}; and tell the firewall that made it (firewalld, ufw, iptables), so that it lasts`
-        : `nft delete rule ${chainName(chain)} handle ${rule.handle}; and tell the firewall that made it (firewalld, ufw, iptables) to leave this traffic alone`,
+      place === undefined
+        ? `${openings.map((condition) => `nft insert rule ${chainName(base)} ${condition} accept`).join('; ')}; and tell the firewall that made it (firewalld, ufw, iptables), so that it lasts`
+        : `nft delete rule ${chainName(place.chain)} handle ${place.rule.handle}; and tell the firewall that made it (firewalld, ufw, iptables) to leave this traffic alone`,
   };
 }
 
@@ -187,10 +187,11 @@ export const foreignRules: Check = {
       ? []
       : [...tunnelTrials(scene), ...podTrials(scene)]) {
       for (const obstacle of obstacles(ruleset ?? { chains: [], sets: new Map() }, packet, FIREWALL_TABLE)) {
-        const key = `${chainName(obstacle.chain)} ${obstacle.rule?.handle ?? 'policy'}`;
+        const { place, base } = obstacle;
+        const key = `${chainName(place?.chain ?? base)} ${place?.rule.handle ?? 'policy'}`;
         if (!hurts.includes(obstacle.fate) || found.has(key)) continue;
         // An accept by a rule that cannot be judged is usual; a policy after it may well let these through.
-        if (!obstacle.isCertain && obstacle.rule !== undefined) continue;
+        if (!obstacle.isCertain && place !== undefined) continue;
         found.set(key, told(obstacle, { words, openings }));
       }
     }

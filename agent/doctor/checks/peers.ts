@@ -39,10 +39,10 @@ function ruleAgainst(scene: Scene, peer: string, wanted: Direction): Obstacle | 
   return undefined;
 }
 
-const ruleWords = ({ chain, rule }: Obstacle): string =>
-  rule === undefined
-    ? `the policy of chain "${chainName(chain)}" of this node`
-    : `rule ${rule.handle} of chain "${chainName(chain)}" of this node (${rule.text})`;
+const ruleWords = ({ base, place }: Obstacle): string =>
+  place === undefined
+    ? `the policy of chain "${chainName(base)}" of this node`
+    : `rule ${place.rule.handle} of chain "${chainName(place.chain)}" of this node (${place.rule.text})`;
 
 interface Diagnosis {
   /** Without the peer's name: peers with the same cause are told together. */
