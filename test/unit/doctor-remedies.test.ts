@@ -3,14 +3,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { formatCidr } from '../../proto/address.ts';
-import { examine } from '../../agent/doctor/check.ts';
+import { type Finding, examine } from '../../agent/doctor/check.ts';
 import { CHECKS } from '../../agent/doctor/checks.ts';
 import { settingsOf } from '../../agent/doctor/gather.ts';
 import type { Scene } from '../../agent/doctor/scene.ts';
-import { toTunnel } from './doctor-changes.ts';
+import { chain, firewallRule, toTunnel } from './doctor-changes.ts';
 import { healthy, ruleset } from './doctor-scene.ts';
 
-const onlyFinding = (scene: Scene): { readonly check: string; readonly fix: string } => {
+const onlyFinding = (scene: Scene): Finding => {
   const findings = examine(scene, CHECKS);
   assert.deepEqual(findings.length, 1, JSON.stringify(findings));
   return findings[0]!; // !: counted
@@ -29,8 +29,8 @@ test("a remedy names the agent's pod of this node by a command that finds it", (
 });
 
 test('a policy of drop: rules that open it, whole', () => {
-  const chain = { family: 'ip', table: 'filter', name: 'FORWARD', type: 'filter', hook: 'forward', prio: 0 };
-  const { fix } = onlyFinding({ ...healthy, ruleset: ruleset([{ chain: { ...chain, policy: 'drop' } }]) });
+  const called = { family: 'ip', table: 'filter', name: 'FORWARD', type: 'filter', hook: 'forward', prio: 0 };
+  const { fix } = onlyFinding({ ...healthy, ruleset: ruleset([{ chain: { ...called, policy: 'drop' } }]) });
   const range = formatCidr(healthy.settings.range);
   assert.match(fix, new RegExp(`^nft insert rule ip filter FORWARD ip saddr ${range} accept; nft insert`));
   assert.ok(fix.includes(`; nft insert rule ip filter FORWARD ip daddr ${range} accept; `));
@@ -75,6 +75,38 @@ test('a rule in a chain that another one goes to is deleted there', () => {
     onlyFinding({ ...healthy, ruleset: deeper }).fix,
     /^nft delete rule inet firewalld KUBE-POD-FW-X handle 122; and tell /,
   );
+});
+
+const match = (
+  protocol: string,
+  field: string,
+  right: unknown,
+  op = '==',
+): Readonly<Record<string, unknown>> => ({
+  match: { op, left: { payload: { protocol, field } }, right },
+});
+
+test('a rule that protects the node stays: one before it lets our packets through', () => {
+  const fixes = (hook: string, ...rules: readonly (readonly unknown[])[]): readonly string[] =>
+    examine(
+      { ...healthy, ruleset: ruleset([chain(hook), ...rules.map((expr) => firewallRule(hook, ...expr))]) },
+      CHECKS,
+    ).map(({ fix }) => fix.replace(/; and tell .*/, ''));
+  const ssh = [match('tcp', 'dport', 22), { accept: null }];
+  const open = 'nft insert rule inet fw input udp dport 6784 accept';
+  assert.deepEqual(fixes('input', ssh, [{ drop: null }]), [open]);
+  assert.deepEqual(fixes('input', [match('udp', 'dport', 53, '!='), { drop: null }]), [open]);
+  assert.deepEqual(fixes('input', [match('udp', 'dport', { set: [53, 6784] }), { drop: null }]), [open]);
+  assert.deepEqual(fixes('input', [match('ip', 'saddr', '192.0.2.2'), { drop: null }]), [
+    'nft delete rule inet fw input handle 7',
+  ]);
+  const range = { prefix: { addr: '10.32.0.0', len: 12 } };
+  assert.deepEqual(fixes('forward', [match('ip', 'saddr', range), { reject: null }]), [
+    'nft delete rule inet fw forward handle 7',
+  ]);
+  assert.deepEqual(fixes('postrouting', [match('ip', 'saddr', range), { masquerade: null }]), [
+    'nft insert rule inet fw postrouting ip saddr 10.32.0.0/12 ip daddr 10.32.0.0/12 accept',
+  ]);
 });
 
 test('a setting that cannot be used: the others are in force, and nothing but it is told', () => {

@@ -7,7 +7,7 @@ import type { Check, Found } from '../check.ts';
 import { hasServed, peerNameOf, podPorts, somePodHere, somePodsThere, underlayOf } from '../expected.ts';
 import type { TestPacket } from '../rule-match.ts';
 import { type Fate, type Obstacle, obstacles } from '../rule-walk.ts';
-import { type NftChain, setKey } from '../ruleset.ts';
+import { type NftChain, type NftRule, setKey } from '../ruleset.ts';
 import type { Scene } from '../scene.ts';
 
 interface Trial {
@@ -15,9 +15,9 @@ interface Trial {
   readonly words: string;
   /** Conditions of rules that would let all packets of this kind through. */
   readonly openings: readonly string[];
+  /** The condition of a rule that keeps these packets, and no others, from being rewritten. */
+  readonly exemption: string;
   readonly packet: TestPacket;
-  /** Fates that hurt it. */
-  readonly hurts: readonly Fate[];
 }
 
 /** A port that no rule of a policy is likely to speak of. */
@@ -43,8 +43,6 @@ export interface TunnelTrial extends Trial {
   readonly peer: Ipv4;
 }
 
-const HURTS: readonly Fate[] = ['dropped', 'rejected', 'redirected', 'source_rewritten'];
-
 export function tunnelTrials(scene: Scene): readonly TunnelTrial[] {
   const { nodeIp, settings } = scene;
   const device = underlayOf(scene)?.name;
@@ -64,9 +62,10 @@ export function tunnelTrials(scene: Scene): readonly TunnelTrial[] {
     const outgoing = `what this node sends to UDP port ${settings.port} of peer "${name}"`;
     const ingress = { hook: 'ingress', device } as const;
     const egress = { hook: 'egress', device } as const;
-    const openings = [`udp dport ${settings.port}`];
-    const inbound = { words: incoming, openings, hurts: HURTS, direction: 'inbound', peer } as const;
-    const outbound = { words: outgoing, openings, hurts: HURTS, direction: 'outbound', peer } as const;
+    const openings = [`udp dport ${settings.port}`] as const;
+    const both = { openings, exemption: openings[0], peer } as const;
+    const inbound = { ...both, words: incoming, direction: 'inbound' } as const;
+    const outbound = { ...both, words: outgoing, direction: 'outbound' } as const;
     trials.push(
       { ...inbound, packet: { ...into, hook: 'prerouting', deviceHook: ingress, isToThisNode: true } },
       { ...inbound, packet: { ...into, hook: 'input', isToThisNode: true } },
@@ -124,12 +123,13 @@ function podTrials(scene: Scene): readonly Trial[] {
   const trials: Trial[] = [];
   const range = formatCidr(scene.settings.range);
   const openings = [`ip saddr ${range}`, `ip daddr ${range}`];
+  const exemption = openings.join(' ');
   for (const { words, source, destination, input, output } of passages(scene)) {
     for (const hook of ['prerouting', 'forward', 'postrouting'] as const) {
       trials.push({
         words,
         openings,
-        hurts: HURTS,
+        exemption,
         packet: {
           hook,
           input,
@@ -157,21 +157,50 @@ const DOES: Readonly<Record<Fate, string>> = {
 
 export const chainName = ({ family, table, name }: NftChain): string => `${family} ${table} ${name}`;
 
-function told(
-  { fate, base, place, isCertain }: Obstacle,
-  { words, openings }: Pick<Trial, 'words' | 'openings'>,
-): Found {
+/** By its own words about the tunnel's port, a peer or the pods: of any other rule something else may depend on it. */
+function namesUs({ settings, traffic, nodeIp }: Scene, { expressions }: NftRule): boolean {
+  const { base, prefixLength } = settings.range;
+  const addresses = [
+    ...(traffic?.peers.map(({ address }) => address) ?? []),
+    ...(nodeIp === undefined ? [] : [nodeIp]),
+  ];
+  const ours = new Set<unknown>(
+    [
+      settings.port,
+      ...addresses.map(formatIpv4),
+      { prefix: { addr: formatIpv4(base), len: prefixLength } },
+    ].map((value) => JSON.stringify(value)),
+  );
+  return expressions.some((expression) => {
+    const { match } = (expression ?? {}) as {
+      readonly match?: { readonly op: string; readonly right: unknown };
+    }; // as: nft's
+    return match !== undefined && match.op !== '!=' && ours.has(JSON.stringify(match.right));
+  });
+}
+
+const AND_TELL = 'and tell the firewall that made it (firewalld, ufw, iptables)';
+
+function remedyOf(scene: Scene, { fate, base, place }: Obstacle, { openings, exemption }: Trial): string {
+  const isRefused = fate === 'dropped' || fate === 'rejected';
+  if (isRefused && place !== undefined && namesUs(scene, place.rule)) {
+    return `nft delete rule ${chainName(place.chain)} handle ${place.rule.handle}; ${AND_TELL} to leave this traffic alone`;
+  }
+  const accepted = isRefused ? openings : [exemption];
+  const commands = accepted.map((condition) => `nft insert rule ${chainName(base)} ${condition} accept`);
+  return `${commands.join('; ')}; ${AND_TELL}, so that it lasts`;
+}
+
+function told(scene: Scene, obstacle: Obstacle, trial: Trial): Found {
+  const { fate, base, place, isCertain } = obstacle;
   const where = `chain "${chainName(place?.chain ?? base)}"`;
   const who = place === undefined ? `The policy of ${where}` : `Rule ${place.rule.handle} of ${where}`;
   const text = place === undefined ? '' : `: ${place.rule.text || place.rule.comment || 'not shown'}`;
   const verb = isCertain ? DOES[fate] : `${DOES[fate]} perhaps (a rule before it cannot be judged)`;
   return {
     severity: isCertain ? 'error' : 'warning',
-    what: `${who} ${verb} ${words}${text}`,
-    fix:
-      place === undefined
-        ? `${openings.map((condition) => `nft insert rule ${chainName(base)} ${condition} accept`).join('; ')}; and tell the firewall that made it (firewalld, ufw, iptables), so that it lasts`
-        : `nft delete rule ${chainName(place.chain)} handle ${place.rule.handle}; and tell the firewall that made it (firewalld, ufw, iptables) to leave this traffic alone`,
+    what: `${who} ${verb} ${trial.words}${text}`,
+    fix: remedyOf(scene, obstacle, trial),
   };
 }
 
@@ -183,16 +212,18 @@ export const foreignRules: Check = {
   run(scene) {
     const { ruleset, legacyTables } = scene;
     const found = new Map<string, Found>();
-    for (const { words, openings, packet, hurts } of ruleset === undefined
-      ? []
-      : [...tunnelTrials(scene), ...podTrials(scene)]) {
-      for (const obstacle of obstacles(ruleset ?? { chains: [], sets: new Map() }, packet, FIREWALL_TABLE)) {
+    for (const trial of ruleset === undefined ? [] : [...tunnelTrials(scene), ...podTrials(scene)]) {
+      for (const obstacle of obstacles(
+        ruleset ?? { chains: [], sets: new Map() },
+        trial.packet,
+        FIREWALL_TABLE,
+      )) {
         const { place, base } = obstacle;
-        const key = `${chainName(place?.chain ?? base)} ${place?.rule.handle ?? 'policy'}`;
-        if (!hurts.includes(obstacle.fate) || found.has(key)) continue;
+        const key = `${chainName(base)} ${place?.chain.name} ${place?.rule.handle ?? 'policy'}`;
+        if (found.has(key)) continue;
         // An accept by a rule that cannot be judged is usual; a policy after it may well let these through.
         if (!obstacle.isCertain && place !== undefined) continue;
-        found.set(key, told(obstacle, { words, openings }));
+        found.set(key, told(scene, obstacle, trial));
       }
     }
     const hasTrouble = scene.agent.report?.peers.some(({ state }) => state === 'failed') === true;
