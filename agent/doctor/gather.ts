@@ -12,6 +12,7 @@ import { openNft } from '../linux/nft.ts';
 import { OperationError } from '../operation-error.ts';
 import { type Environment, parseSettings, type Settings } from '../settings.ts';
 import { VERSION } from '../version.ts';
+import { environmentInForce } from './agent-environment.ts';
 import { readRuleset, type Ruleset } from './ruleset.ts';
 import type { Scene } from './scene.ts';
 import { type AgentAnswer, askAgent } from './sources/agent.ts';
@@ -24,7 +25,7 @@ import {
   readLegacyTables,
   readSysctls,
 } from './sources/kernel.ts';
-import { agentEnvironment, readAgentProcesses, readCgroup } from './sources/processes.ts';
+import { readAgentEnvironment, readAgentProcesses, readCgroup } from './sources/processes.ts';
 import { reachPeers } from './sources/reach.ts';
 import { readListeners, readUdpCounts, readUdpSockets } from './sources/sockets.ts';
 import { sampleTraffic, trafficBetween } from './sources/traffic.ts';
@@ -34,7 +35,7 @@ const BETWEEN_LOOKS_MS = 2200;
 
 export async function gatherScene(environment: Environment): Promise<Scene> {
   const processes = readAgentProcesses();
-  const inForce = { ...environment, ...agentEnvironment(processes) };
+  const inForce = environmentInForce(environment, readAgentEnvironment(processes));
   const { settings, settingsRefusal } = settingsOf(inForce);
   const unseen: string[] = [];
   const attempt = <T>(what: string, look: () => T): T | undefined => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { formatCidr } from '../../proto/address.ts';
+import { environmentInForce } from '../../agent/doctor/agent-environment.ts';
 import { type Finding, examine } from '../../agent/doctor/check.ts';
 import { CHECKS } from '../../agent/doctor/checks.ts';
 import { settingsOf } from '../../agent/doctor/gather.ts';
@@ -107,6 +108,34 @@ test('a rule that protects the node stays: one before it lets our packets throug
   assert.deepEqual(fixes('postrouting', [match('ip', 'saddr', range), { masquerade: null }]), [
     'nft insert rule inet fw postrouting ip saddr 10.32.0.0/12 ip daddr 10.32.0.0/12 accept',
   ]);
+});
+
+test("on the node the agent's paths lead into its container, and what is given there wins", () => {
+  const variables = {
+    HOSTNAME: 'node-1',
+    WEFT_PORT: '7000',
+    WEFT_VNI: '5',
+    WEFT_CNI_CONF_DIR: '/host/etc/cni/net.d',
+    KUBERNETES_SERVICE_HOST: '10.96.0.1',
+    NODE_COMPILE_CACHE: '/var/cache/weft',
+    PATH: '/usr/local/bin:/usr/sbin',
+  };
+  const own = { HOSTNAME: 'node-1.example.org', PATH: '/usr/bin', WEFT_VNI: '6', WEFT_PORT: '' };
+  const inForce = environmentInForce(own, { variables, root: '/proc/47/root' });
+  assert.equal(inForce['PATH'], '/usr/bin');
+  assert.equal(inForce['NODE_COMPILE_CACHE'], undefined);
+  assert.equal(inForce['KUBERNETES_SERVICE_HOST'], '10.96.0.1');
+  assert.equal(inForce['WEFT_SERVICE_ACCOUNT_ROOT'], '/proc/47/root');
+  const { settings } = settingsOf(inForce);
+  assert.deepEqual([settings.nodeName, settings.port, settings.vni], ['node-1', 7000, 6]);
+  assert.equal(settings.cniDirectory, '/proc/47/root/host/etc/cni/net.d');
+  assert.equal(settings.cniPluginDirectory, '/proc/47/root/opt/cni/bin');
+
+  const within = environmentInForce({ PATH: '/usr/bin' }, { variables, root: '' });
+  assert.equal(settingsOf(within).settings.cniDirectory, '/host/etc/cni/net.d');
+  assert.equal(within['WEFT_SERVICE_ACCOUNT_ROOT'], undefined);
+  const named = environmentInForce({}, { variables: { KUBECONFIG: '/a:/b' }, root: '/proc/47/root' });
+  assert.equal(named['KUBECONFIG'], '/proc/47/root/a:/proc/47/root/b');
 });
 
 test('a setting that cannot be used: the others are in force, and nothing but it is told', () => {

@@ -91,6 +91,7 @@ export const AREAS: readonly Area[] = [
     mayImport: [
       'proto/',
       'agent/operation-error.ts',
+      'agent/setting-table.ts',
       'agent/settings.ts',
       'agent/preflight.ts',
       'agent/version.ts',

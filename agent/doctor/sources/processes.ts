@@ -2,6 +2,7 @@
 // agent's own process namespace), and their control group.
 import { readdirSync, readlinkSync } from 'node:fs';
 
+import type { AgentEnvironment } from '../agent-environment.ts';
 import type { AgentProcess, CgroupFacts } from '../scene.ts';
 import { readNumber, readText } from './proc-files.ts';
 
@@ -17,9 +18,9 @@ export function processIds(): readonly number[] {
     .map(Number);
 }
 
-const namespaceOf = (pid: number | 'self'): string | undefined => {
+const namespaceOf = (pid: number | 'self', kind: 'net' | 'mnt'): string | undefined => {
   try {
-    return readlinkSync(`/proc/${pid}/ns/net`);
+    return readlinkSync(`/proc/${pid}/ns/${kind}`);
   } catch {
     return undefined;
   }
@@ -36,10 +37,10 @@ export function roleOf(pid: number): AgentProcess['role'] | undefined {
 }
 
 export function readAgentProcesses(): readonly AgentProcess[] {
-  const own = namespaceOf('self');
+  const own = namespaceOf('self', 'net');
   return processIds().flatMap((pid): readonly AgentProcess[] => {
     const role = roleOf(pid);
-    if (role === undefined || namespaceOf(pid) !== own) return [];
+    if (role === undefined || namespaceOf(pid, 'net') !== own) return [];
     const stat = readText(`/proc/${pid}/stat`);
     if (stat === undefined) return [];
     const state = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[0] ?? '';
@@ -49,18 +50,18 @@ export function readAgentProcesses(): readonly AgentProcess[] {
 }
 
 /** The environment that the agent was started with; undefined: it may not be read, or no agent runs. */
-export function agentEnvironment(
-  processes: readonly AgentProcess[],
-): Readonly<Record<string, string>> | undefined {
-  const keeper = processes.find(({ role }) => role === 'keeper');
-  const text = keeper && readText(`/proc/${keeper.pid}/environ`);
-  if (text === undefined || text === '') return undefined;
-  return Object.fromEntries(
+export function readAgentEnvironment(processes: readonly AgentProcess[]): AgentEnvironment | undefined {
+  const pid = processes.find(({ role }) => role === 'keeper')?.pid;
+  const text = pid === undefined ? '' : (readText(`/proc/${pid}/environ`) ?? '');
+  if (pid === undefined || text === '') return undefined;
+  const variables = Object.fromEntries(
     text
       .split('\0')
       .filter((line) => line.includes('='))
       .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
   );
+  const isElsewhere = namespaceOf(pid, 'mnt') !== namespaceOf('self', 'mnt');
+  return { variables, root: isElsewhere ? `/proc/${pid}/root` : '' };
 }
 
 /** Of the agent where it can be found, otherwise of the doctor, which is in the same one when it is run in the agent's container. */
