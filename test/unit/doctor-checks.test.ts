@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
+import { parseIpv4, parseMac } from '../../proto/address-text.ts';
 import { examine } from '../../agent/doctor/check.ts';
 import { CHECKS } from '../../agent/doctor/checks.ts';
 import type { Scene } from '../../agent/doctor/scene.ts';
-import { healthy } from './doctor-scene.ts';
-import { withoutLink, withFiles, withPeer, failed, silent } from './doctor-changes.ts';
+import { healthy, report } from './doctor-scene.ts';
+import { withoutLink, withFiles, withPeer, withReport, failed, silent } from './doctor-changes.ts';
 import { NETWORK_CASES } from './doctor-cases-network.ts';
 import { NODE_CASES } from './doctor-cases-node.ts';
 
@@ -36,6 +37,30 @@ describe('doctor', () => {
       ids.filter((id) => !tried.has(id)),
       [],
     );
+  });
+
+  it('tells machines that were cloned from a network whose router answers for all', () => {
+    const severities = (macs: Readonly<Record<string, string>>): readonly string[] => {
+      const neighbours = Object.entries(macs).map(([address, mac]) => ({
+        index: 2,
+        address: parseIpv4(address),
+        mac: parseMac(mac),
+        permanent: false,
+      }));
+      const [peer] = report.peers;
+      assert.ok(peer !== undefined);
+      const third = { ...peer, name: 'node-d', address: '192.0.2.4', vtepMac: '0e:00:00:00:00:04' };
+      const scene = withReport({ peers: [...report.peers, third] });
+      return examine({ ...scene, kernel: { ...scene.kernel, neighbours } }, CHECKS)
+        .filter(({ check }) => check === 'duplicate_identity')
+        .map(({ severity }) => severity);
+    };
+    const [one, other] = ['12:34:56:78:9a:bc', '52:54:00:00:00:0f'];
+    assert.deepEqual(severities({ '192.0.2.2': one, '192.0.2.3': one, '192.0.2.254': other }), ['error']);
+    assert.deepEqual(severities({ '192.0.2.2': one, '192.0.2.3': one, '192.0.2.4': other }), ['error']);
+    assert.deepEqual(severities({ '192.0.2.2': one, '192.0.2.3': one }), ['warning']);
+    assert.deepEqual(severities({ '192.0.2.2': one, '192.0.2.3': one, '192.0.2.254': one }), []);
+    assert.deepEqual(severities({ '192.0.2.2': one, '192.0.2.3': one, '192.0.2.4': one }), []);
   });
 
   it('puts errors before warnings', () => {

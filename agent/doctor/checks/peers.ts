@@ -1,5 +1,5 @@
 // The other nodes: who answers and who does not, in which direction it is blocked and where, what the path takes, and who is who.
-import { formatIpv4, formatMac } from '../../../proto/address.ts';
+import { formatIpv4, formatMac, type Mac } from '../../../proto/address.ts';
 import { QUIET_PEERS_A_ROUND } from '../../../proto/probe.ts';
 import type { PeerStatus } from '../../../proto/node-report.ts';
 import { FIREWALL_TABLE } from '../../control/node/firewall-rules.ts';
@@ -189,6 +189,25 @@ export const pathMtu: Check = {
   },
 };
 
+interface SharedMac {
+  readonly mac: Mac;
+  readonly index: number;
+  /** How many the peers on that interface have. */
+  readonly macs: number;
+  readonly addresses: readonly string[];
+}
+
+/** In networks of clouds one router answers for all machines: its address is the default gateway's too, or that of everybody. */
+function isRouter({ kernel }: Scene, { mac, index, macs, addresses }: SharedMac): boolean {
+  const gateways = kernel.routes
+    .filter((route) => route.destination.prefixLength === 0 && route.index === index)
+    .map(({ gateway }) => gateway);
+  const isGateway = kernel.neighbours.some(
+    (neighbour) => neighbour.index === index && neighbour.mac === mac && gateways.includes(neighbour.address),
+  );
+  return isGateway || (macs === 1 && addresses.length > 2);
+}
+
 export const identities: Check = {
   id: 'duplicate_identity',
   finds: 'two nodes with one address or MAC address, in the cluster or on the underlay',
@@ -231,9 +250,17 @@ export const identities: Check = {
           severity: 'error',
           what: `${addresses.join(', ')} has the MAC address ${formatMac(mac)} of this node's own interface "${underlay.name}" (${nodeIp === undefined ? '' : formatIpv4(nodeIp)})`,
         });
-      } else if (addresses.length > 1) {
+      } else if (
+        addresses.length > 1 &&
+        !isRouter(scene, { mac, index: underlay.index, macs: macs.size, addresses })
+      ) {
+        const isAlone = !kernel.neighbours.some(
+          (other) =>
+            other.index === underlay.index && other.mac !== undefined && other.mac !== 0 && other.mac !== mac,
+        );
         found.push({
-          severity: 'error',
+          // Of two peers and nobody else to compare them with it may be a router's, too.
+          severity: isAlone ? 'warning' : 'error',
           what: `Nodes ${addresses.join(' and ')} have one MAC address on the underlay, ${formatMac(mac)}`,
           fix: 'give one of them another MAC address, unless a router between answers for both (proxy ARP)',
         });
