@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import type { Ipv4 } from '../../proto/address.ts';
+import { parseIpv4 } from '../../proto/address-text.ts';
 import { openPodGuard } from '../control/node/pod-guard.ts';
 import { findNodeAddress } from '../linux/node-address.ts';
 import { monotonicMs } from '../linux/monotonic-clock.ts';
@@ -120,23 +121,38 @@ async function listRuleset(searchPath: string): Promise<Ruleset> {
   return readRuleset(objects, text);
 }
 
-/** Run on the node by hand, there is no HOSTNAME in the environment. In place of what cannot be used there is the default. */
+/**
+ * Run on the node by hand, there is no HOSTNAME in the environment. In place of what cannot be used there is the default. The range's default is
+ * refused where the node's own address is in it: the address stays in force, so that the other checks are about this node.
+ */
 export function settingsOf(environment: Environment): Pick<Scene, 'settings' | 'settingsRefusal'> {
   const usable: Record<string, string | undefined> = {
     ...environment,
     HOSTNAME: environment['HOSTNAME'] || hostname().toLowerCase(),
   };
-  const refusals: string[] = [];
+  const refusals = new Set<string>();
+  let nodeIp: Ipv4 | undefined;
   for (;;) {
     try {
       const settings = parseSettings(usable);
-      return { settings, settingsRefusal: refusals.length === 0 ? undefined : refusals.join('; ') };
+      return {
+        settings: nodeIp === undefined ? settings : { ...settings, nodeIp },
+        settingsRefusal: refusals.size === 0 ? undefined : [...refusals].join('; '),
+      };
     } catch (error) {
       if (!(error instanceof OperationError)) throw error;
       const name = String(error.context['setting']);
-      if (usable[name] === undefined) throw error; // defaults are not refused: it would be for ever
-      refusals.push(error.message);
-      usable[name] = name === 'HOSTNAME' ? 'unnamed' : undefined;
+      refusals.add(error.message);
+      if (name === 'HOSTNAME') {
+        usable[name] = 'unnamed';
+      } else if (usable[name]) {
+        usable[name] = undefined;
+      } else if (usable['WEFT_NODE_IP']) {
+        nodeIp = parseIpv4(usable['WEFT_NODE_IP']);
+        usable['WEFT_NODE_IP'] = undefined;
+      } else {
+        throw error; // other defaults are not refused: it would be for ever
+      }
     }
   }
 }

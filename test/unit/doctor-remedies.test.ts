@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { parseIpv4 } from '../../proto/address-text.ts';
 import { formatCidr } from '../../proto/address.ts';
 import { environmentInForce } from '../../agent/doctor/agent-environment.ts';
 import { type Finding, examine } from '../../agent/doctor/check.ts';
@@ -146,6 +147,14 @@ test('a setting that cannot be used: the others are in force, and nothing but it
   assert.equal(formatCidr(settings.range), '10.32.0.0/12');
   assert.match(settingsRefusal ?? '', /IPALLOC_RANGE: "10\.32\.0\.0\/40".*; Cannot use LOG_LEVEL="loud"/);
   assert.equal(settingsOf({ HOSTNAME: 'Not a name' }).settings.nodeName, 'unnamed');
+
+  // A default that is refused, because of another setting that stays in force.
+  const inside = settingsOf({ HOSTNAME: 'node-1', WEFT_NODE_IP: '10.32.0.5', IPALLOC_RANGE: '' });
+  assert.match(
+    inside.settingsRefusal ?? '',
+    /^Cannot use IPALLOC_RANGE="10\.32\.0\.0\/12": it overlaps[^;]*$/,
+  );
+  assert.equal(inside.settings.nodeIp, parseIpv4('10.32.0.5'));
 
   // The new agent's pod, which cannot start, beside the old one, which goes on.
   const waiting: Scene = {
