@@ -4,13 +4,14 @@ import { test } from 'node:test';
 
 import { parseIpv4 } from '../../proto/address-text.ts';
 import { formatCidr } from '../../proto/address.ts';
+import type { Link } from '../../proto/rtnetlink-link.ts';
 import { environmentInForce } from '../../agent/doctor/agent-environment.ts';
 import { type Finding, examine } from '../../agent/doctor/check.ts';
 import { CHECKS } from '../../agent/doctor/checks.ts';
 import { settingsOf } from '../../agent/doctor/gather.ts';
 import type { Scene } from '../../agent/doctor/scene.ts';
-import { chain, firewallRule, toTunnel } from './doctor-changes.ts';
-import { healthy, ruleset } from './doctor-scene.ts';
+import { chain, firewallRule, toTunnel, withRoutes } from './doctor-changes.ts';
+import { healthy, route, ruleset } from './doctor-scene.ts';
 
 const onlyFinding = (scene: Scene): Finding => {
   const findings = examine(scene, CHECKS);
@@ -109,6 +110,37 @@ test('a rule that protects the node stays: one before it lets our packets throug
   assert.deepEqual(fixes('postrouting', [match('ip', 'saddr', range), { masquerade: null }]), [
     'nft insert rule inet fw postrouting ip saddr 10.32.0.0/12 ip daddr 10.32.0.0/12 accept',
   ]);
+});
+
+test("what overlaps the pods' range is removed only where another network left it", () => {
+  const bridgeAt = (index: number, name: string): Link => ({
+    ...healthy.kernel.links[0]!, // !: the healthy scene has links
+    index,
+    name,
+    kind: 'bridge',
+  });
+  const fixes = (
+    link: Link,
+    destination: string,
+    protocol: number,
+    ports: readonly Link[] = [],
+  ): readonly string[] => {
+    const { kernel } = withRoutes(route(destination, link.index, { protocol }));
+    const scene = { ...healthy, kernel: { ...kernel, links: [...kernel.links, link, ...ports] } };
+    return examine(scene, CHECKS)
+      .filter(({ check }) => check === 'range_overlap')
+      .map(({ fix }) => fix);
+  };
+  const another = 'choose another IPALLOC_RANGE before there are pods';
+  const docker = bridgeAt(30, 'docker0');
+  assert.deepEqual(fixes(docker, '10.40.0.0/16', 3), [
+    `ip route del 10.40.0.0/16 dev docker0, or ${another}`,
+  ]);
+  assert.deepEqual(fixes(docker, '10.40.0.0/16', 2), [another]);
+  const storage: Link = { ...bridgeAt(31, 'eth1'), kind: undefined };
+  assert.deepEqual(fixes(storage, '10.35.0.0/24', 3), [another]);
+  assert.deepEqual(fixes(docker, '10.40.0.0/16', 3, [{ ...storage, master: 30 }]), [another]);
+  assert.deepEqual(fixes({ ...docker, index: 2 }, '10.40.0.0/16', 3), [another]);
 });
 
 test("on the node the agent's paths lead into its container, and what is given there wins", () => {

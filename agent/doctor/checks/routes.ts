@@ -8,6 +8,7 @@ import {
   type Ipv4,
 } from '../../../proto/address.ts';
 import { parseCidr, parseIpv4 } from '../../../proto/address-text.ts';
+import type { Link } from '../../../proto/rtnetlink-link.ts';
 import { type Route, RT_SCOPE_LINK, RT_TABLE_MAIN, RTN_UNICAST } from '../../../proto/rtnetlink-route.ts';
 import { BRIDGE, rangeConflicts, ROUTE_PROTOCOL, TUN } from '../../control/node/range-conflicts.ts';
 import type { Check, Found } from '../check.ts';
@@ -21,6 +22,7 @@ import {
   somePodHere,
   somePodsThere,
   tunOf,
+  underlayOf,
 } from '../expected.ts';
 import { findWay, type Way } from '../route-lookup.ts';
 import type { Scene } from '../scene.ts';
@@ -172,6 +174,8 @@ export const policyRouting: Check = {
   },
 };
 
+const ANOTHER_RANGE = 'choose another IPALLOC_RANGE before there are pods';
+
 export const rangeOverlap: Check = {
   id: 'range_overlap',
   finds: "addresses or routes of the node, or Services, inside the pods' range",
@@ -183,12 +187,13 @@ export const rangeOverlap: Check = {
     const found: Found[] = rangeConflicts(range, scene.kernel).map((conflict) => ({
       severity: 'error',
       what: `${conflict.charAt(0).toUpperCase()}${conflict.slice(1)} overlaps the pods' range ${text}`,
-      fix: conflictRemedy(conflict),
+      fix: conflictRemedy(scene, conflict),
     }));
     if (scene.nodeIp !== undefined && cidrContains(range, scene.nodeIp)) {
       found.push({
         severity: 'error',
         what: `The node's own address ${formatIpv4(scene.nodeIp)} is in the pods' range ${text}`,
+        fix: ANOTHER_RANGE,
       });
     }
     const host = attempt(() => parseIpv4(scene.serviceHost ?? ''));
@@ -196,6 +201,7 @@ export const rangeOverlap: Check = {
       found.push({
         severity: 'error',
         what: `The API server's Service address ${formatIpv4(host)} is in the pods' range ${text}`,
+        fix: ANOTHER_RANGE,
       });
     }
     const told = scene.agent.report?.network.range;
@@ -210,15 +216,35 @@ export const rangeOverlap: Check = {
   },
 };
 
-/** "address A/N on "X"" and "route C on "X"", as rangeConflicts words them. */
-function conflictRemedy(conflict: string): string {
+/** Kinds of interfaces that pod networks and container runtimes make, and leave behind. */
+const LEFT_BEHIND: ReadonlySet<string | undefined> = new Set(['bridge', 'vxlan', 'ipip', 'dummy', 'veth']);
+/** Kinds of a bridge's ports where they are pods, containers or virtual machines. */
+const POD_PORTS: ReadonlySet<string | undefined> = new Set(['veth', 'tun']);
+/** Routes that the kernel makes with an address. */
+const RTPROT_KERNEL = 2;
+
+/**
+ * "address A/N on "X"" and "route C on "X"", as rangeConflicts words them. What the node itself may depend on is not advised to be removed: only
+ * what other networks of pods have left.
+ */
+function conflictRemedy(scene: Scene, conflict: string): string {
   const [, kind, what, name] = /^(address|route) (\S+) on "(.+)"$/.exec(conflict) ?? [];
-  if (kind === 'address')
-    return `ip address del ${what} dev ${name}, or choose another IPALLOC_RANGE before there are pods`;
-  if (kind === 'route')
-    return `ip route del ${what} dev ${name}, or choose another IPALLOC_RANGE before there are pods`;
-  return 'ip route show; remove what overlaps, or choose another IPALLOC_RANGE before there are pods';
+  const link = scene.kernel.links.find((item) => item.name === name);
+  if (link === undefined || !isLeftBehind(scene, link)) return ANOTHER_RANGE;
+  const { index } = link;
+  const isKernels = scene.kernel.routes.some(
+    (route) =>
+      route.index === index && route.protocol === RTPROT_KERNEL && formatCidr(route.destination) === what,
+  );
+  if (kind === 'route' && isKernels) return ANOTHER_RANGE;
+  return `ip ${kind} del ${what} dev ${name}, or ${ANOTHER_RANGE}`;
 }
+
+const isLeftBehind = (scene: Scene, { kind, index }: Link): boolean =>
+  LEFT_BEHIND.has(kind) &&
+  index !== underlayOf(scene)?.index &&
+  !outerLinks(scene).has(index) &&
+  scene.kernel.links.every(({ master, kind: port }) => master !== index || POD_PORTS.has(port));
 
 function attempt<T>(parse: () => T): T | undefined {
   try {
