@@ -35,7 +35,7 @@ interface Outcome {
 
 const DEEPEST = 16;
 /** Statements that depend on what happened before. */
-const CONDITIONAL: ReadonlySet<string> = new Set(['limit', 'quota', 'ct count', 'lookup']);
+const CONDITIONAL: ReadonlySet<string> = new Set(['limit', 'quota', 'ct count', 'lookup', 'meter']);
 const FAMILIES: ReadonlySet<string> = new Set(['ip', 'inet']);
 /** Of xtables, which nft lists by name alone. */
 const TARGETS: Readonly<Record<string, End>> = {
@@ -149,8 +149,12 @@ function judge(
 function truthOf(kind: string, match: () => Truth, value: unknown): Truth {
   if (kind === 'match') return match();
   if (kind === 'xt') return isXtTarget(value) || match();
-  return CONDITIONAL.has(kind) ? undefined : true;
+  return CONDITIONAL.has(kind) || hasStatements(value) ? undefined : true;
 }
+
+/** Of `set` and `map`: what is done for each element, such as a limit for each source. */
+const hasStatements = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && 'stmt' in value;
 
 const isXtTarget = (value: unknown): boolean =>
   typeof value === 'object' && value !== null && 'type' in value && value.type === 'target';

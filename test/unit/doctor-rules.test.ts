@@ -113,6 +113,44 @@ const CASES: readonly (readonly [
     ['dropped by policy perhaps'],
   ],
   [
+    'a limit for each source',
+    [
+      base('input'),
+      on(
+        'base',
+        2,
+        udpPort,
+        {
+          set: {
+            op: 'add',
+            elem: payload('ip', 'saddr'),
+            set: '@flood',
+            stmt: [{ limit: { rate: 10, burst: 5, per: 'second', inv: true } }],
+          },
+        },
+        drop,
+      ),
+      on(
+        'base',
+        3,
+        {
+          meter: {
+            key: payload('ip', 'saddr'),
+            stmt: { limit: { rate: 5, per: 'second', inv: true } },
+            name: 'm',
+          },
+        },
+        drop,
+      ),
+    ],
+    [],
+  ],
+  [
+    'a source that is put into a set',
+    [base('input'), on('base', 2, { set: { op: 'add', elem: payload('ip', 'saddr'), set: '@seen' } }, drop)],
+    ['dropped by 2'],
+  ],
+  [
     'a jump',
     [
       base('input'),
