@@ -34,7 +34,42 @@ type Value = string | number;
 /** The packet is of another protocol, so the rule does not apply, whatever it compares. */
 const NO_FIELD = null;
 
-const PROTOCOLS: Readonly<Record<string, number>> = { icmp: 1, tcp: 6, udp: 17 };
+/** As nft writes them, where the system has /etc/protocols: what rules of packet filters speak of. */
+const PROTOCOLS: Readonly<Record<string, number>> = {
+  icmp: 1,
+  igmp: 2,
+  ipencap: 4,
+  tcp: 6,
+  udp: 17,
+  dccp: 33,
+  ipv6: 41,
+  gre: 47,
+  esp: 50,
+  ah: 51,
+  'ipv6-icmp': 58,
+  icmpv6: 58,
+  ospf: 89,
+  pim: 103,
+  vrrp: 112,
+  sctp: 132,
+  udplite: 136,
+};
+/** Headers that a packet has one of. */
+const TRANSPORTS: ReadonlySet<string> = new Set([
+  'icmp',
+  'igmp',
+  'tcp',
+  'udp',
+  'dccp',
+  'gre',
+  'esp',
+  'ah',
+  'comp',
+  'sctp',
+  'udplite',
+]);
+/** Headers that no IPv4 packet has. */
+const OTHERS: ReadonlySet<string> = new Set(['ip6', 'icmpv6', 'arp']);
 const PORT_NAMES: Readonly<Record<string, number>> = { domain: 53, http: 80, https: 443 };
 
 const isFields = (value: unknown): value is Fields =>
@@ -121,8 +156,14 @@ function payloadOf(protocol: string, field: string, packet: TestPacket): Value |
     if (field === 'daddr') return packet.destination;
     return field === 'protocol' ? packet.protocol && PROTOCOLS[packet.protocol] : undefined;
   }
+  if (protocol === 'ether' && field === 'type') return 'ip';
+  if (OTHERS.has(protocol)) return NO_FIELD;
   if (packet.protocol === undefined) return undefined;
-  if (protocol === 'th' ? packet.protocol === 'icmp' : protocol !== packet.protocol) return NO_FIELD;
+  if (protocol === 'th' && packet.protocol === 'icmp') return NO_FIELD;
+  if (protocol !== 'th' && protocol !== packet.protocol) {
+    // Otherwise frames, what the tunnel carries, or bytes at an offset.
+    return TRANSPORTS.has(protocol) ? NO_FIELD : undefined;
+  }
   if (field === 'sport') return packet.sourcePort;
   return field === 'dport' ? packet.destinationPort : undefined;
 }

@@ -151,6 +151,34 @@ const CASES: readonly (readonly [
     ['dropped by 2'],
   ],
   [
+    "frames' addresses",
+    [base('input', 'drop'), on('base', 2, match(payload('ether', 'saddr'), '02:00:5e:00:53:01'), accept)],
+    ['dropped by policy perhaps'],
+  ],
+  [
+    'bytes at an offset',
+    [
+      base('input', 'drop'),
+      on('base', 2, match({ payload: { base: 'ih', offset: 0, len: 16 } }, 22), accept),
+    ],
+    ['dropped by policy perhaps'],
+  ],
+  ['what the tunnel carries', [base('input'), on('base', 2, match(payload('vxlan', 'vni'), 5), drop)], []],
+  [
+    'other protocols by their names',
+    [
+      base('input'),
+      on('base', 2, match(meta('l4proto'), { set: ['icmp', 'ipv6-icmp', 99, 'sctp'] }), accept),
+      on('base', 3, match(payload('ip', 'protocol'), 'vrrp'), accept),
+      on('base', 4, match(payload('icmpv6', 'type'), 'echo-request'), accept),
+      on('base', 5, match(payload('ip6', 'saddr'), '::1'), accept),
+      on('base', 6, match(payload('esp', 'spi'), 7), accept),
+      on('base', 7, match(payload('ether', 'type'), 'ip6'), accept),
+      on('base', 8, drop),
+    ],
+    ['dropped by 8'],
+  ],
+  [
     'a jump',
     [
       base('input'),
