@@ -70,6 +70,23 @@ export function obstacles(ruleset: Ruleset, packet: TestPacket, own: string): re
 export const chainOutcome = (ruleset: Ruleset, chain: NftChain, packet: TestPacket): Outcome =>
   walk(chain, { ruleset, packet, depth: 0 });
 
+/** It ends what comes to it in a chain that the kernel calls, whatever it is: a policy by another name. */
+export const isPolicyLike = ({ base, place }: Obstacle): boolean =>
+  place === undefined || (place.chain === base && !place.rule.expressions.some(isCondition));
+
+function isCondition(expression: unknown): boolean {
+  const { match, vmap, xt } = (expression ?? {}) as {
+    match?: unknown;
+    vmap?: unknown;
+    xt?: { name?: unknown };
+  }; // as: nft's
+  return (
+    match !== undefined ||
+    vmap !== undefined ||
+    (xt !== undefined && !isXtTarget(xt) && xt.name !== 'comment')
+  );
+}
+
 interface Walk {
   readonly ruleset: Ruleset;
   readonly packet: TestPacket;

@@ -112,6 +112,21 @@ test('a rule that protects the node stays: one before it lets our packets throug
   ]);
 });
 
+test('a last rule that rejects everything, behind a condition that cannot be read, is told as a policy is', () => {
+  const unread = [{ xt: { type: 'match', name: 'conntrack' } }, { accept: null }];
+  const counted = [{ counter: { packets: 1, bytes: 60 } }, { xt: { type: 'target', name: 'REJECT' } }];
+  const rules = [unread, counted].map((expr) => firewallRule('input', ...expr));
+  const found = onlyFinding({ ...healthy, ruleset: ruleset([chain('input'), ...rules]) });
+  assert.equal(found.severity, 'warning');
+  assert.match(
+    found.what,
+    /^Rule 7 of chain "inet fw input" rejects perhaps \(a rule before it cannot be judged\)/,
+  );
+  assert.match(found.fix, /^nft insert rule inet fw input udp dport 6784 accept; /);
+  const named = [unread, [toTunnel, ...counted]].map((expr) => firewallRule('input', ...expr));
+  assert.deepEqual(examine({ ...healthy, ruleset: ruleset([chain('input'), ...named]) }, CHECKS), []);
+});
+
 test("what overlaps the pods' range is removed only where another network left it", () => {
   const bridgeAt = (index: number, name: string): Link => ({
     ...healthy.kernel.links[0]!, // !: the healthy scene has links

@@ -6,7 +6,7 @@ import { BRIDGE, TUN } from '../../control/node/range-conflicts.ts';
 import type { Check, Found } from '../check.ts';
 import { hasServed, peerNameOf, podPorts, somePodHere, somePodsThere, underlayOf } from '../expected.ts';
 import type { TestPacket } from '../rule-match.ts';
-import { type Fate, type Obstacle, obstacles } from '../rule-walk.ts';
+import { type Fate, isPolicyLike, type Obstacle, obstacles } from '../rule-walk.ts';
 import { type NftChain, type NftRule, setKey } from '../ruleset.ts';
 import type { Scene } from '../scene.ts';
 
@@ -221,8 +221,8 @@ export const foreignRules: Check = {
         const { place, base } = obstacle;
         const key = `${chainName(base)} ${place?.chain.name} ${place?.rule.handle ?? 'policy'}`;
         if (found.has(key)) continue;
-        // An accept by a rule that cannot be judged is usual; a policy after it may well let these through.
-        if (!obstacle.isCertain && place !== undefined) continue;
+        // An accept by a rule that cannot be judged is usual: of what comes after it, only what concerns everything is worth a word.
+        if (!obstacle.isCertain && !isPolicyLike(obstacle)) continue;
         found.set(key, told(scene, obstacle, trial));
       }
     }
