@@ -7,7 +7,9 @@ export type Truth = boolean | undefined;
 
 export interface TestPacket {
   readonly hook: 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting';
-  /** Chains of family netdev that see it. */
+  /** A frame on the way through a bridge: chains of that family see it, others do not. */
+  readonly family?: 'bridge';
+  /** Chains of devices that see it. */
   readonly deviceHook?: { readonly hook: 'ingress' | 'egress'; readonly device: string };
   readonly input: string | undefined;
   readonly output: string | undefined;
@@ -17,7 +19,7 @@ export interface TestPacket {
   readonly protocol: 'udp' | 'tcp' | 'icmp' | undefined;
   readonly sourcePort: number | undefined;
   readonly destinationPort: number | undefined;
-  readonly state: 'untracked' | 'new';
+  readonly state: 'untracked' | 'new' | undefined;
   readonly isToThisNode: boolean;
 }
 
@@ -95,7 +97,7 @@ function matchesXt({ name }: Fields, { packet, text }: MatchContext): Truth {
   if (name !== 'conntrack' && name !== 'state') return undefined;
   const [, negation, states] =
     /\bct state (!= )?(?:\{ )?([a-z, ]+?)(?: \}| (?=counter|drop|accept|jump))/.exec(text) ?? [];
-  if (states === undefined) return undefined;
+  if (states === undefined || packet.state === undefined) return undefined;
   return (
     states
       .split(',')

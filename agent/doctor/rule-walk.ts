@@ -37,6 +37,7 @@ const DEEPEST = 16;
 /** Statements that depend on what happened before. */
 const CONDITIONAL: ReadonlySet<string> = new Set(['limit', 'quota', 'ct count', 'lookup', 'meter']);
 const FAMILIES: ReadonlySet<string> = new Set(['ip', 'inet']);
+const DEVICE_HOOKS: ReadonlySet<string> = new Set(['ingress', 'egress']);
 /** Of xtables, which nft lists by name alone. */
 const TARGETS: Readonly<Record<string, End>> = {
   REJECT: 'rejected',
@@ -49,11 +50,14 @@ const TARGETS: Readonly<Record<string, End>> = {
 
 /** Everything in the way of the packet at its hook; chains of the table `own` are left out. */
 export function obstacles(ruleset: Ruleset, packet: TestPacket, own: string): readonly Obstacle[] {
-  const isAsked = ({ family, table, hook, type, device }: NftChain): boolean => {
+  const isAsked = ({ family, table, hook, type, devices }: NftChain): boolean => {
     if (table === own || hook === undefined) return false;
     if (type === 'nat' && packet.state === 'untracked') return false;
-    if (family === 'netdev') return hook === packet.deviceHook?.hook && device === packet.deviceHook.device;
-    return FAMILIES.has(family) && hook === packet.hook;
+    if (DEVICE_HOOKS.has(hook)) {
+      return hook === packet.deviceHook?.hook && devices.includes(packet.deviceHook.device);
+    }
+    if (hook !== packet.hook) return false;
+    return packet.family === undefined ? FAMILIES.has(family) : family === packet.family;
   };
   return ruleset.chains.filter(isAsked).flatMap((base): readonly Obstacle[] => {
     const { end, place, isCertain } = walk(base, { ruleset, packet, depth: 0 });

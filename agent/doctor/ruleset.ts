@@ -17,8 +17,8 @@ export interface NftChain {
   /** Of a chain that the kernel calls: filter, nat, route. */
   readonly type: string | undefined;
   readonly hook: string | undefined;
-  /** Of families netdev and, at ingress, inet. */
-  readonly device: string | undefined;
+  /** Of family netdev and, at ingress, inet. */
+  readonly devices: readonly string[];
   readonly priority: number;
   readonly policy: string;
   readonly rules: readonly NftRule[];
@@ -44,7 +44,7 @@ export const setKey = (family: string, table: string, name: string): string => `
 
 /** Of Nft.listAll() and, where the rules' own text is wanted, Nft.listText(). */
 export function readRuleset(objects: readonly NftCommand[], text: string = ''): Ruleset {
-  const texts = ruleTexts(text);
+  const { rules: texts, devices } = textsOf(text);
   const chains = new Map<string, NftChain & { readonly rules: NftRule[] }>();
   const sets = new Map<string, NftSet>();
   for (const object of objects) {
@@ -62,7 +62,7 @@ export function readRuleset(objects: readonly NftCommand[], text: string = ''): 
         name,
         type: textOf(fields['type']),
         hook: textOf(fields['hook']),
-        device: textOf(fields['dev']),
+        devices: devicesOf(fields['dev']) ?? devices.get(key) ?? [],
         priority: typeof fields['prio'] === 'number' ? fields['prio'] : 0,
         policy: textOf(fields['policy']) ?? 'accept',
         rules: [],
@@ -82,17 +82,32 @@ export function readRuleset(objects: readonly NftCommand[], text: string = ''): 
   return { chains: [...chains.values()], sets };
 }
 
-/** "family table handle" → the rule as nft writes it. */
-function ruleTexts(listing: string): ReadonlyMap<string, string> {
-  const texts = new Map<string, string>();
+/** One name, or a list of them; nft 1.0.6 leaves them out. */
+const devicesOf = (dev: unknown): readonly string[] | undefined =>
+  typeof dev === 'string' ? [dev] : Array.isArray(dev) ? dev.map(String) : undefined;
+
+interface Texts {
+  /** "family table handle" → the rule as nft writes it. */
+  readonly rules: ReadonlyMap<string, string>;
+  /** "family table chain" → its devices. */
+  readonly devices: ReadonlyMap<string, readonly string[]>;
+}
+
+function textsOf(listing: string): Texts {
+  const rules = new Map<string, string>();
+  const devices = new Map<string, readonly string[]>();
   let table = '';
+  let chain = '';
   for (const line of listing.split('\n')) {
     const [, family, name] = /^table (\S+) (\S+) \{/.exec(line) ?? [];
     if (family !== undefined) table = `${family} ${name}`;
+    chain = /^\tchain (\S+) \{/.exec(line)?.[1] ?? chain;
+    const [, named] = /^\t\ttype \S+ hook \S+ devices? (?:= )?(.+?) priority /.exec(line) ?? [];
+    if (named !== undefined) devices.set(`${table} ${chain}`, named.match(/[^\s{},"]+/g) ?? []);
     const [, words, handle] = /^\t\t(.*) # handle (\d+)$/.exec(line) ?? [];
-    if (words !== undefined) texts.set(`${table} ${handle}`, words.trim());
+    if (words !== undefined) rules.set(`${table} ${handle}`, words.trim());
   }
-  return texts;
+  return { rules, devices };
 }
 
 const textOf = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);

@@ -74,6 +74,32 @@ export const NETWORK_CASES: readonly DoctorCase[] = [
   ],
   [
     'foreign_rules',
+    "a bridge's rule against a pod",
+    {
+      ...healthy,
+      ruleset: ruleset(
+        ['chain', 'rule'].map((kind) => ({
+          [kind]: {
+            family: 'bridge',
+            table: 'nat',
+            ...(kind === 'chain'
+              ? { name: 'PREROUTING', type: 'filter', hook: 'prerouting', prio: -300, policy: 'accept' }
+              : {
+                  chain: 'PREROUTING',
+                  handle: 4,
+                  expr: [
+                    { match: { op: '==', left: { meta: { key: 'iifname' } }, right: 'vethwepod0' } },
+                    { drop: null },
+                  ],
+                }),
+          },
+        })),
+      ),
+    },
+    /Rule 4 of chain "bridge nat PREROUTING" drops packets of pods to pods of other nodes/,
+  ],
+  [
+    'foreign_rules',
     'iptables-legacy with silent peers',
     { ...withPeer(failed), legacyTables: ['filter'] },
     /iptables-legacy/,

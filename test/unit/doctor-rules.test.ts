@@ -284,6 +284,35 @@ describe('rule walk', () => {
     assert.deepEqual(found(objects, tunnel, text), ['dropped by policy']);
   });
 
+  it('asks chains of devices and of bridges of the packets that they see', () => {
+    const hooked = (family: string, name: string, hook: string, more: Json = {}): readonly Json[] => [
+      { chain: { family, table: 't', name, type: 'filter', hook, prio: 0, policy: 'accept', ...more } },
+      { rule: { family, table: 't', chain: name, handle: 3, expr: [drop] } },
+    ];
+    const atDevice: TestPacket = {
+      ...tunnel,
+      hook: 'prerouting',
+      deviceHook: { hook: 'ingress', device: 'eth0' },
+    };
+    const frame: TestPacket = { ...tunnel, hook: 'prerouting', family: 'bridge', state: undefined };
+    assert.deepEqual(found(hooked('netdev', 'one', 'ingress', { dev: 'eth0' }), atDevice), ['dropped by 3']);
+    assert.deepEqual(found(hooked('netdev', 'other', 'ingress', { dev: 'eth1' }), atDevice), []);
+    assert.deepEqual(found(hooked('netdev', 'two', 'ingress', { dev: ['lo', 'eth0'] }), atDevice), [
+      'dropped by 3',
+    ]);
+    assert.deepEqual(found(hooked('inet', 'both', 'ingress', { dev: 'eth0' }), atDevice), ['dropped by 3']);
+    assert.deepEqual(found(hooked('bridge', 'PREROUTING', 'prerouting'), frame), ['dropped by 3']);
+    assert.deepEqual(found(hooked('bridge', 'PREROUTING', 'prerouting'), atDevice), []);
+    assert.deepEqual(found(hooked('inet', 'pre', 'prerouting'), frame), []);
+    // As nft 1.0.6 lists them: devices in the text alone.
+    const text = (devices: string): string =>
+      `table inet t { # handle 2\n\tchain both { # handle 1\n\t\ttype filter hook ingress ${devices} priority filter; policy accept;\n`;
+    const listed = hooked('inet', 'both', 'ingress');
+    assert.deepEqual(found(listed, atDevice, text('device "eth0"')), ['dropped by 3']);
+    assert.deepEqual(found(listed, atDevice, text('devices = { lo, eth0 }')), ['dropped by 3']);
+    assert.deepEqual(found(listed, atDevice, text('device "lo"')), []);
+  });
+
   it("leaves Weft's own tables out", () => {
     const own = {
       chain: { family: 'inet', table: 'weft', name: 'input', type: 'filter', hook: 'input', policy: 'drop' },

@@ -124,25 +124,30 @@ function podTrials(scene: Scene): readonly Trial[] {
   const range = formatCidr(scene.settings.range);
   const openings = [`ip saddr ${range}`, `ip daddr ${range}`];
   const exemption = openings.join(' ');
+  const ports = new Map(podPorts(scene).map(({ address, link }) => [address, link.name]));
   for (const { words, source, destination, input, output } of passages(scene)) {
+    const packet = {
+      source,
+      destination,
+      protocol: 'tcp',
+      sourcePort: ANY_PORT,
+      destinationPort: ANY_PORT,
+      isToThisNode: false,
+    } as const;
+    const trial = { words, openings, exemption };
     for (const hook of ['prerouting', 'forward', 'postrouting'] as const) {
-      trials.push({
-        words,
-        openings,
-        exemption,
-        packet: {
-          hook,
-          input,
-          output: hook === 'prerouting' ? undefined : output,
-          source,
-          destination,
-          protocol: 'tcp',
-          sourcePort: ANY_PORT,
-          destinationPort: ANY_PORT,
-          state: 'new',
-          isToThisNode: false,
-        },
-      });
+      const way = { hook, input, output: hook === 'prerouting' ? undefined : output };
+      trials.push({ ...trial, packet: { ...packet, ...way, state: 'new' } });
+    }
+    // The bridge takes it in for the node and out to a pod; it forwards nothing from port to port.
+    const frame = { ...packet, family: 'bridge', state: undefined } as const;
+    const from = ports.get(source);
+    const to = ports.get(destination);
+    for (const hook of from === undefined ? [] : (['prerouting', 'input'] as const)) {
+      trials.push({ ...trial, packet: { ...frame, hook, input: from, output: undefined } });
+    }
+    for (const hook of to === undefined ? [] : (['output', 'postrouting'] as const)) {
+      trials.push({ ...trial, packet: { ...frame, hook, input: undefined, output: to } });
     }
   }
   return trials;
