@@ -127,6 +127,37 @@ test('a last rule that rejects everything, behind a condition that cannot be rea
   assert.deepEqual(examine({ ...healthy, ruleset: ruleset([chain('input'), ...named]) }, CHECKS), []);
 });
 
+test('configurations of other networks are removed where the runtime has them, and no others', () => {
+  const { cni } = healthy.files;
+  assert.ok(cni !== undefined);
+  const fixOf = (directory: string, ...names: readonly string[]): readonly string[] => {
+    const configurations = ['10-weft.conflist', ...names].toSorted();
+    const files = { ...healthy.files, cni: { ...cni, directory, configurations } };
+    return examine({ ...healthy, files }, CHECKS).map(({ fix }) => fix);
+  };
+  const mounted = '/host/etc/cni/net.d';
+  assert.deepEqual(
+    fixOf(
+      mounted,
+      '87-podman-bridge.conflist',
+      '100-crio-bridge.conflist',
+      '99-loopback.conf',
+      'nerdctl-bridge.conflist',
+    ),
+    [],
+  );
+  assert.deepEqual(fixOf(mounted, '20-calico.conflist'), [
+    'rm /etc/cni/net.d/20-calico.conflist on the node (or where volume cni-conf of DaemonSet/weft says)',
+  ]);
+  assert.match(
+    fixOf(mounted, '05-cilium.conflist')[0] ?? '',
+    /^rm \/etc\/cni\/net\.d\/05-cilium\.conflist on the node /,
+  );
+  assert.deepEqual(fixOf('/var/lib/rancher/k3s/agent/etc/cni/net.d', '20-flannel.conflist'), [
+    'rm /var/lib/rancher/k3s/agent/etc/cni/net.d/20-flannel.conflist on the node',
+  ]);
+});
+
 test("what overlaps the pods' range is removed only where another network left it", () => {
   const bridgeAt = (index: number, name: string): Link => ({
     ...healthy.kernel.links[0]!, // !: the healthy scene has links

@@ -3,7 +3,7 @@ import { BRIDGE } from '../../control/node/range-conflicts.ts';
 import { CNI_CONFIGURATION_FILE } from '../../control/cni/cni-configuration.ts';
 import type { Check, Found } from '../check.ts';
 import { seconds } from '../expected.ts';
-import type { FolderFacts } from '../scene.ts';
+import type { CniFacts, FolderFacts } from '../scene.ts';
 
 const LEAST_FREE_BYTES = 16 << 20;
 const LEAST_FREE_INODES = 64;
@@ -104,6 +104,17 @@ export const clock: Check = {
   },
 };
 
+/** Where the manifests mount the runtime's folder, and where that is on most nodes. */
+const MOUNTED = '/host/etc/cni/net.d';
+const USUAL = '/etc/cni/net.d';
+
+/** To be typed on the node: in the agent's container there is no shell. */
+function removalOf({ directory }: CniFacts, names: readonly string[]): string {
+  const folder = directory === MOUNTED ? USUAL : directory;
+  const unless = directory === MOUNTED ? ' (or where volume cni-conf of DaemonSet/weft says)' : '';
+  return `rm ${names.map((name) => `${folder}/${name}`).join(' ')} on the node${unless}`;
+}
+
 export const cni: Check = {
   id: 'cni',
   finds: "another network's CNI configuration that comes first, and a missing plugin or configuration",
@@ -117,7 +128,7 @@ export const cni: Check = {
       found.push({
         severity: 'error',
         what: `The runtime uses "${preferred[0]}" of "${facts.directory}", which comes before "${CNI_CONFIGURATION_FILE}"`,
-        fix: `rm ${preferred.map((name) => `/etc/cni/net.d/${name}`).join(' ')} on the node, when that network is no longer wanted; then restart its pods`,
+        fix: `${removalOf(facts, preferred)}, when that network is no longer wanted; then restart its pods`,
       });
     }
     if (facts.refusal !== undefined) {
@@ -200,6 +211,9 @@ const STRANGERS: readonly (readonly [RegExp, string])[] = [
   [/^(cilium_host|cilium_net|cilium_vxlan)$/, 'Cilium'],
 ];
 
+/** Of pods' networks; podman, nerdctl, CRI-O and Multus have files of their own there that harm nobody. */
+const OTHER_NETWORKS = /antrea|aws|azure|calico|canal|cilium|flannel|kindnet|kube-?router|ovn|romana|weave/i;
+
 export const leftovers: Check = {
   id: 'leftovers',
   finds: 'interfaces, chains and addresses that another pod network left',
@@ -242,13 +256,16 @@ export const leftovers: Check = {
         what: `Bridge "${BRIDGE}" has an address with a prefix of ${wide[0]?.prefixLength}, which Weft does not give`,
       });
     }
-    const others = files.cni?.configurations.filter((name) => name > CNI_CONFIGURATION_FILE) ?? [];
-    if (others.length > 0) {
+    const others =
+      files.cni?.configurations.filter(
+        (name) => name > CNI_CONFIGURATION_FILE && OTHER_NETWORKS.test(name),
+      ) ?? [];
+    if (files.cni !== undefined && others.length > 0) {
       found.push({
         severity: 'warning',
         what: `Unused CNI configurations of other networks: ${others.join(', ')}`,
         why: `they come into force as soon as "${CNI_CONFIGURATION_FILE}" is away`,
-        fix: `rm ${others.map((name) => `/etc/cni/net.d/${name}`).join(' ')} on the node`,
+        fix: removalOf(files.cni, others),
       });
     }
     return found;
