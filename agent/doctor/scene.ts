@@ -98,14 +98,13 @@ export interface PeerTraffic {
   readonly probes: boolean;
   /** By reason, in the time between the two looks. */
   readonly drops: Readonly<Partial<Record<RefusalReason, number>>>;
-  readonly egressPackets: number;
-  readonly ingressPackets: number;
 }
 
 /** What the data plane's statistics and the forwarding table say, also without control. */
 export interface TrafficFacts {
   readonly table: ForwardingTable;
   readonly seconds: number;
+  /** Those that were there at both looks. */
   readonly peers: readonly PeerTraffic[];
   /** Of nobody in particular, and of this node, in that time; the nftables rules' too. */
   readonly drops: Readonly<Partial<Record<RefusalReason, number>>>;

@@ -5,9 +5,12 @@ import { describe, it } from 'node:test';
 import { parseIpv4, parseMac } from '../../proto/address-text.ts';
 import { examine } from '../../agent/doctor/check.ts';
 import { CHECKS } from '../../agent/doctor/checks.ts';
+import { trafficBetween, type TrafficSample } from '../../agent/doctor/sources/traffic.ts';
+import { statsSnapshot } from '../../agent/telemetry/stats-reader.ts';
+import { statsIndex } from '../../proto/dataplane-stats.ts';
 import type { Scene } from '../../agent/doctor/scene.ts';
 import { healthy, report } from './doctor-scene.ts';
-import { withoutLink, withFiles, withPeer, withReport, failed, silent } from './doctor-changes.ts';
+import { traffic, withoutLink, withFiles, withPeer, withReport, failed, silent } from './doctor-changes.ts';
 import { NETWORK_CASES } from './doctor-cases-network.ts';
 import { NODE_CASES } from './doctor-cases-node.ts';
 
@@ -61,6 +64,35 @@ describe('doctor', () => {
     assert.deepEqual(severities({ '192.0.2.2': one, '192.0.2.3': one }), ['warning']);
     assert.deepEqual(severities({ '192.0.2.2': one, '192.0.2.3': one, '192.0.2.254': one }), []);
     assert.deepEqual(severities({ '192.0.2.2': one, '192.0.2.3': one, '192.0.2.4': one }), []);
+  });
+
+  it('says nothing about a node that joins while it looks', () => {
+    const peers = traffic.peers.map(({ slot, address, port, vtepMac, probes }) => ({
+      slot,
+      address,
+      port,
+      vtepMac,
+      probes,
+    }));
+    const [first, second] = peers;
+    assert.ok(first !== undefined && second !== undefined);
+    const sample = (...known: typeof peers): TrafficSample => ({
+      table: { ...traffic.table, peers: known },
+      stats: statsSnapshot([new Float64Array(statsIndex(8, 0))], 1),
+      firewall: new Map(),
+      atMs: 0,
+    });
+    const newcomer = { ...second, address: parseIpv4('192.0.2.9') };
+    const joined = trafficBetween(sample(first), sample(first, { ...newcomer, slot: 5 }));
+    const another = trafficBetween(sample(first, second), sample(first, newcomer));
+    for (const seen of [joined, another]) {
+      assert.deepEqual(
+        seen?.peers.map(({ slot }) => slot),
+        [first.slot],
+      );
+      const found = examine({ ...healthy, traffic: { ...traffic, peers: seen?.peers ?? [] } }, CHECKS);
+      assert.deepEqual(found, []);
+    }
   });
 
   it('puts errors before warnings', () => {

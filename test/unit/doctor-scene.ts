@@ -179,8 +179,6 @@ const peerTraffic = (address: Ipv4, slot: number): PeerTraffic => ({
   vtepMac: parseMac(`0e:00:00:00:00:0${slot + 2}`),
   probes: true,
   drops: {},
-  egressPackets: 4,
-  ingressPackets: 4,
 });
 
 /** Our own tables as the kernel would list them, with `foreign` objects beside. */

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { type Counter, NO_PEER_ROW, SELF_ROW } from '../../../proto/dataplane-stats.ts';
+import { NO_PEER_ROW, SELF_ROW } from '../../../proto/dataplane-stats.ts';
 import { DROP_REASONS, type FirewallReason, type RefusalReason } from '../../../proto/drop-reason.ts';
 import { decodeForwardingTable } from '../../../proto/forwarding-codec.ts';
 import type { ForwardingTable } from '../../../proto/forwarding-table.ts';
@@ -65,17 +65,11 @@ export function trafficBetween(
   };
   for (const [reason, count] of Object.entries(dropsOf(SELF_ROW))) add(reason as RefusalReason, count); // as: entries forgets the keys
   for (const [reason, count] of after.firewall) add(reason, count - (before.firewall.get(reason) ?? 0));
-  const peers = after.table.peers.map((peer): PeerTraffic => {
-    const row = peerRow(peer.slot);
-    const grown = (counter: Counter): number =>
-      after.stats.counter(row, counter) - before.stats.counter(row, counter);
-    return {
-      ...peer,
-      drops: dropsOf(row),
-      egressPackets: grown('egress_packets'),
-      ingressPackets: grown('ingress_packets'),
-    };
-  });
+  // One that came in between has its slot's counters of somebody else perhaps, and is not in the rules, which were listed earlier.
+  const known = new Map(before.table.peers.map(({ slot, address }) => [slot, address]));
+  const peers = after.table.peers
+    .filter(({ slot, address }) => known.get(slot) === address)
+    .map((peer): PeerTraffic => ({ ...peer, drops: dropsOf(peerRow(peer.slot)) }));
   return {
     table: after.table,
     seconds: (after.atMs - before.atMs) / 1000,
