@@ -15,7 +15,7 @@ export interface Found {
   /** The command or step; unless it is the check's. */
   readonly fix?: string;
   /** What --fix does about it; only what the agent itself would put right, or what cannot hurt traffic. */
-  readonly repair?: Repair;
+  readonly repairs?: readonly Repair[];
 }
 
 export interface Check {
@@ -29,9 +29,8 @@ export interface Check {
   run(scene: Scene): readonly Found[];
 }
 
-export interface Finding extends Required<Omit<Found, 'repair'>> {
+export interface Finding extends Required<Found> {
   readonly check: string;
-  readonly repair: Repair | undefined;
 }
 
 /** The agent's pod of the node, in the commands of `fix`; other firewalls' chains have names such as KUBE-POD-FW-X. */
@@ -44,13 +43,13 @@ const agentPodOf = (node: string): string =>
 /** Errors first, then in the order of the checks. */
 export function examine(scene: Scene, checks: readonly Check[]): readonly Finding[] {
   const findings = checks.flatMap((check) =>
-    check.run(scene).map(({ severity, what, why, fix, repair }): Finding => ({
+    check.run(scene).map(({ severity, what, why, fix, repairs }): Finding => ({
       check: check.id,
       severity,
       what,
       why: why ?? check.why,
       fix: (fix ?? check.fix).replace(POD, () => agentPodOf(scene.settings.nodeName)),
-      repair,
+      repairs: repairs ?? [],
     })),
   );
   return findings.toSorted((a, b) => Number(a.severity === 'warning') - Number(b.severity === 'warning'));

@@ -7,10 +7,12 @@ export interface Diagnosis {
   readonly node: string;
   readonly version: string;
   readonly seconds: number;
-  readonly findings: readonly (Omit<Finding, 'repair'> & { readonly fixable: boolean })[];
+  readonly findings: readonly (Omit<Finding, 'repairs'> & { readonly fixable: boolean })[];
   readonly checks: readonly { readonly id: string; readonly finds: string }[];
   /** What --fix did. */
   readonly repairs: readonly string[];
+  /** Why --fix could not do the rest. */
+  readonly failures: readonly string[];
   readonly unseen: readonly string[];
 }
 
@@ -26,7 +28,7 @@ const INDENT = '         ';
 const NARROWEST = 60;
 
 export function formatDiagnosis(diagnosis: Diagnosis, { verbose, columns }: TextOptions): string {
-  const { node, findings, checks, repairs, unseen, seconds } = diagnosis;
+  const { node, findings, checks, repairs, failures, unseen, seconds } = diagnosis;
   const width = Math.max(NARROWEST, columns);
   const lines = findings.flatMap(({ severity, what, why, fix, check }) => [
     ...wrapped(`${LABELS[severity].padEnd(8)} ${what} [${check}]`, width),
@@ -38,15 +40,19 @@ export function formatDiagnosis(diagnosis: Diagnosis, { verbose, columns }: Text
   const silent = checks.filter(({ id }) => !found.has(id));
   const widest = Math.max(0, ...silent.map(({ id }) => id.length));
   const fixable = findings.filter((finding) => finding.fixable).length;
-  const hint = fixable > 0 && repairs.length === 0 ? `; ${fixable} of them can be put right with --fix` : '';
+  const hint =
+    fixable > 0 && repairs.length + failures.length === 0
+      ? `; ${fixable} of them can be put right with --fix`
+      : '';
   return [
     ...lines,
     ...(verbose && silent.length > 0 ? ['Nothing was found by these checks, which look for:'] : []),
     ...(verbose ? silent.map(({ id, finds }) => `ok       ${id.padEnd(widest)}  ${finds}`) : []),
     ...(verbose && silent.length > 0 ? [''] : []),
     ...repairs.map((words) => `fixed    ${words}`),
+    ...failures.flatMap((words) => wrapped(`not done ${words}`, width)),
     ...unseen.flatMap((words) => wrapped(`unseen   ${words}`, width)),
-    ...(repairs.length + unseen.length > 0 ? [''] : []),
+    ...(repairs.length + failures.length + unseen.length > 0 ? [''] : []),
     `Node "${node}": ${checks.length} checks, ${counted(findings.length, 'finding')} in ${seconds.toFixed(1)} s${hint}`,
     '',
   ].join('\n');

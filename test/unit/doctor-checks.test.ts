@@ -95,6 +95,24 @@ describe('doctor', () => {
     }
   });
 
+  it('tells the first of many like findings, and puts right all of them', () => {
+    const [, , , , port] = healthy.kernel.links;
+    assert.ok(port !== undefined);
+    const ports = Array.from({ length: 8 }, (_, at) => ({
+      ...port,
+      name: `vethweq${at}`,
+      alias: `weft:q${at}:eth0:10.32.0.${10 + at}`,
+      up: false,
+    }));
+    const scene = { ...healthy, kernel: { ...healthy.kernel, links: [...healthy.kernel.links, ...ports] } };
+    for (const check of ['pod_ports', 'pod_guard']) {
+      const found = examine(scene, CHECKS).filter((finding) => finding.check === check);
+      assert.equal(found.length, 5);
+      assert.match(found[4]?.what ?? '', /and 3 more like it/);
+      assert.equal(found.flatMap(({ repairs }) => repairs).length, 8);
+    }
+  });
+
   it('puts errors before warnings', () => {
     const scene: Scene = { ...withPeer(failed), files: withFiles({ snapshotRefusal: 'torn' }).files };
     const severities = examine(scene, CHECKS).map(({ severity }) => severity);

@@ -24,6 +24,7 @@ const diagnosis: Diagnosis = {
     { id: 'api', finds: 'an API server that is slow' },
   ],
   repairs: [],
+  failures: [],
   unseen: [],
 };
 
@@ -41,11 +42,17 @@ Node "node-a": 2 checks, 1 finding in 2.3 s; 1 of them can be put right with --f
 
 test('silent checks are listed with -v; what was done and what could not be seen, always', () => {
   const text = formatDiagnosis(
-    { ...diagnosis, repairs: ['set up of interface "weave"'], unseen: ['nftables (EPERM)'] },
+    {
+      ...diagnosis,
+      repairs: ['set up of interface "weave"'],
+      failures: ['Cannot continue process 7 (EPERM)'],
+      unseen: ['nftables (EPERM)'],
+    },
     { verbose: true, columns: 80 },
   );
   assert.match(text, /^ok {7}api {2}an API server that is slow$/m);
   assert.match(text, /^fixed {4}set up of interface "weave"$/m);
+  assert.match(text, /^not done Cannot continue process 7 \(EPERM\)$/m);
   assert.match(text, /^unseen {3}nftables \(EPERM\)$/m);
   assert.doesNotMatch(text, /--fix/);
 });

@@ -5,7 +5,7 @@ import { OUTPUT, formatTold } from '../told-forms.ts';
 import type { Finding } from '../../doctor/check.ts';
 import { examine } from '../../doctor/check.ts';
 import { CHECKS } from '../../doctor/checks.ts';
-import { formatDiagnosis } from '../../doctor/diagnosis-text.ts';
+import { type Diagnosis, formatDiagnosis } from '../../doctor/diagnosis-text.ts';
 import { gatherScene } from '../../doctor/gather.ts';
 import { openHands } from '../../doctor/hands.ts';
 import { applyRepair } from '../../doctor/repair.ts';
@@ -54,14 +54,18 @@ export const doctorCommand: Command = {
     const startedMs = performance.now();
     const scene = await gatherScene(env);
     const findings = examine(scene, checks);
-    const repairs = flags['fix'] === true ? repairAll(findings) : [];
+    const { repairs, failures } = flags['fix'] === true ? repairAll(findings) : NOTHING_DONE;
     const diagnosis = {
       node: scene.settings.nodeName,
       version: scene.version,
       seconds: (performance.now() - startedMs) / 1000,
-      findings: findings.map(({ repair, ...finding }) => ({ ...finding, fixable: repair !== undefined })),
+      findings: findings.map(({ repairs: possible, ...finding }) => ({
+        ...finding,
+        fixable: possible.length > 0,
+      })),
       checks: checks.map(({ id, finds }) => ({ id, finds })),
       repairs,
+      failures,
       unseen: scene.unseen,
     };
     const text = (): string =>
@@ -73,21 +77,28 @@ export const doctorCommand: Command = {
 
 const columnsOf = ({ columns }: Invocation['stdout']): number => columns ?? 120;
 
-/** What was done, or why it could not be. */
-function repairAll(findings: readonly Finding[]): readonly string[] {
-  const repairs = findings.flatMap(({ repair }) => (repair === undefined ? [] : [repair]));
-  if (repairs.length === 0) return [];
+/** What was done, and what could not be, and why. */
+type Done = Pick<Diagnosis, 'repairs' | 'failures'>;
+
+const NOTHING_DONE: Done = { repairs: [], failures: [] };
+
+function repairAll(findings: readonly Finding[]): Done {
+  const wanted = findings.flatMap(({ repairs }) => repairs);
+  if (wanted.length === 0) return NOTHING_DONE;
   const hands = openHands();
+  const repairs: string[] = [];
+  const failures: string[] = [];
   try {
-    return repairs.map((repair) => {
+    for (const repair of wanted) {
       try {
-        return applyRepair(repair, hands);
+        repairs.push(applyRepair(repair, hands));
       } catch (error) {
         if (!(error instanceof OperationError)) throw error;
-        return `not done: ${error.message}`;
+        failures.push(error.message);
       }
-    });
+    }
   } finally {
     hands.close();
   }
+  return { repairs, failures };
 }

@@ -94,7 +94,7 @@ export const roles: Check = {
         severity: 'error',
         what: `The ${role} (process ${pid}) is stopped (state ${state}): a signal or a debugger holds it`,
         fix: `kill -CONT ${pid}`,
-        repair: { do: 'continue_process', pid, role },
+        repairs: [{ do: 'continue_process', pid, role }],
       });
     }
     const isSeen = processes.some(({ role }) => role === 'keeper');

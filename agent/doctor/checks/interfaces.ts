@@ -62,7 +62,7 @@ function compare(link: Link, wanted: LinkChange): readonly Found[] {
       severity: isGrave || change.mtu !== undefined ? 'error' : 'warning',
       what: `Interface "${link.name}": ${words.join(', ')}`,
       ...(why.length === 0 ? {} : { why: why.join('; ') }),
-      repair: { do: 'set_link', name: link.name, change },
+      repairs: [{ do: 'set_link', name: link.name, change }],
     },
   ];
 }
@@ -199,7 +199,7 @@ export const reversePath: Check = {
           what: `rp_filter is strict on "${link.name}" (its own ${own}, conf/all ${all})`,
           fix: `sysctl -w net.ipv4.conf.${link.name}.rp_filter=2 (and in /etc/sysctl.d, so that it lasts)`,
           ...(link.name === TUN
-            ? { repair: { do: 'set_link' as const, name: TUN, change: { inet: { rp_filter: 2 } } } }
+            ? { repairs: [{ do: 'set_link' as const, name: TUN, change: { inet: { rp_filter: 2 } } }] }
             : {}),
         },
       ];

@@ -11,7 +11,7 @@ import type { Repair } from '../repair.ts';
 
 const MOST_TOLD = 5;
 
-/** The first ones, and how many more there are. */
+/** The first ones, and how many more there are; what puts right those goes with the last one that is told. */
 function bounded(found: readonly Found[]): readonly Found[] {
   const last = found[MOST_TOLD - 1];
   if (last === undefined || found.length === MOST_TOLD) return found;
@@ -21,6 +21,7 @@ function bounded(found: readonly Found[]): readonly Found[] {
     {
       ...last,
       what: `${last.what} (and ${more} more like it; "weft doctor" shows them when these are put right)`,
+      repairs: found.slice(MOST_TOLD - 1).flatMap(({ repairs }) => repairs ?? []),
     },
   ];
 }
@@ -47,7 +48,7 @@ export const ports: Check = {
               severity: 'error',
               what: `Interface ${name} is no port of bridge "${BRIDGE}"`,
               fix: `ip link set ${link.name} master ${BRIDGE}; the agent does it by itself`,
-              repair: repair({ master: bridge.index }),
+              repairs: [repair({ master: bridge.index })],
             },
           ];
         }
@@ -58,7 +59,7 @@ export const ports: Check = {
         );
         const words = [...(change.up === undefined ? [] : ['it is down']), ...settings];
         return [
-          { severity: 'error', what: `Interface ${name}: ${words.join(', ')}`, repair: repair(change) },
+          { severity: 'error', what: `Interface ${name}: ${words.join(', ')}`, repairs: [repair(change)] },
         ];
       }),
     );
@@ -85,7 +86,7 @@ export const guard: Check = {
           {
             severity: 'error',
             what: `The pod ${formatIpv4(address)} (${link.name}, ${formatMac(element.mac)}) is not in nftables set "bridge weft pods"`,
-            repair: { do: 'allow_pod', element },
+            repairs: [{ do: 'allow_pod', element }],
           },
         ];
       }),

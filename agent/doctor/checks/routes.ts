@@ -71,7 +71,7 @@ export const routes: Check = {
           severity: 'error',
           what: `There is no route ${formatCidr(destination)} via "${link.name}"`,
           fix: `ip route add ${formatCidr(destination)} dev ${link.name} proto ${ROUTE_PROTOCOL} scope link src ${formatIpv4(gateway)}; the agent does it by itself`,
-          repair: { do: 'set_route', route, interfaceName: link.name },
+          repairs: [{ do: 'set_route', route, interfaceName: link.name }],
         },
       ];
     });
