@@ -10,7 +10,7 @@ import { type Finding, examine } from '../../agent/doctor/check.ts';
 import { CHECKS } from '../../agent/doctor/checks.ts';
 import { settingsOf } from '../../agent/doctor/gather.ts';
 import type { Scene } from '../../agent/doctor/scene.ts';
-import { chain, firewallRule, toTunnel, withRoutes } from './doctor-changes.ts';
+import { chain, firewallRule, toTunnel, traffic, withLink, withRoutes } from './doctor-changes.ts';
 import { healthy, route, ruleset } from './doctor-scene.ts';
 
 const onlyFinding = (scene: Scene): Finding => {
@@ -156,6 +156,35 @@ test('configurations of other networks are removed where the runtime has them, a
   assert.deepEqual(fixOf('/var/lib/rancher/k3s/agent/etc/cni/net.d', '20-flannel.conflist'), [
     'rm /var/lib/rancher/k3s/agent/etc/cni/net.d/20-flannel.conflist on the node',
   ]);
+});
+
+test('remedies name the port in force, interfaces with dots, and no process id of a container', () => {
+  const settings = { ...healthy.settings, port: 7000 };
+  const sockets = { ...healthy.sockets, udp: [] };
+  const found = examine(
+    { ...healthy, settings, sockets, ruleset: undefined, traffic: { ...traffic, drops: { vxlan_flags: 1 } } },
+    CHECKS,
+  );
+  const fixOf = (id: string): string | undefined => found.find(({ check }) => check === id)?.fix;
+  assert.match(fixOf('tunnel_port') ?? '', /^ss -ulpn 'sport = :7000' tells/);
+  assert.equal(fixOf('refused_packets'), 'tcpdump -ni INTERFACE udp port 7000');
+
+  const strict = withLink('eth0', { name: 'bond0.100', inet: { forwarding: 1, rp_filter: 1 } });
+  const elsewhere = route('192.0.2.2/32', 4);
+  const { fix } = onlyFinding({
+    ...strict,
+    kernel: { ...strict.kernel, routes: [...strict.kernel.routes, elsewhere] },
+  });
+  assert.match(fix, /^sysctl -w net\/ipv4\/conf\/bond0\.100\/rp_filter=2 /);
+
+  const processes = healthy.processes.map((process) => ({
+    ...process,
+    state: process.role === 'control' ? 'T' : 'S',
+  }));
+  assert.match(
+    onlyFinding({ ...healthy, processes }).fix,
+    /^kubectl -n weft exec "\$\(.*\)" -- weft doctor --fix --only agent_processes$/,
+  );
 });
 
 test("what overlaps the pods' range is removed only where another network left it", () => {

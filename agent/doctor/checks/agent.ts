@@ -93,7 +93,8 @@ export const roles: Check = {
       found.push({
         severity: 'error',
         what: `The ${role} (process ${pid}) is stopped (state ${state}): a signal or a debugger holds it`,
-        fix: `kill -CONT ${pid}`,
+        // By its name: the process id is of the container, or of the node, wherever the doctor runs.
+        fix: 'kubectl -n weft exec POD -- weft doctor --fix --only agent_processes',
         repairs: [{ do: 'continue_process', pid, role }],
       });
     }

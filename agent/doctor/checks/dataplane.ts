@@ -37,11 +37,15 @@ export const dataplane: Check = {
   },
 };
 
+function holdersOf(port: number): string {
+  return `ss -ulpn 'sport = :${port}' tells who has it: stop that program, or set WEFT_PORT on every node`;
+}
+
 export const tunnelSocket: Check = {
   id: 'tunnel_port',
   finds: "another program at the tunnel's UDP port, or nobody",
   why: "peers' packets arrive at that port and nowhere else",
-  fix: "ss -ulpn 'sport = :6784' tells who has it: stop that program, or set WEFT_PORT on every node",
+  fix: holdersOf(6784),
   run(scene) {
     const { sockets, settings, kernel } = scene;
     const foreign = new Map(
@@ -49,10 +53,14 @@ export const tunnelSocket: Check = {
         owner !== undefined && !owner.isAgent ? [[inode, owner] as const] : [],
       ),
     );
-    const vxlan = kernel.links.filter(({ kind, name }) => kind === 'vxlan' && /6784|flannel/.test(name));
+    const vxlan = kernel.links.filter(
+      ({ kind, name }) => kind === 'vxlan' && (name.includes(`${settings.port}`) || name.includes('flannel')),
+    );
+    const fix = holdersOf(settings.port);
     const found: Found[] = [...foreign.values()].map(({ command, pid }) => ({
       severity: 'error',
       what: `UDP port ${settings.port} is also held by "${command}" (process ${pid})`,
+      fix,
     }));
     const isSeen = sockets.udp.some(({ owner }) => owner?.isAgent === true);
     const unowned = new Set(sockets.udp.flatMap(({ owner, inode }) => (owner === undefined ? [inode] : [])));
@@ -60,6 +68,7 @@ export const tunnelSocket: Check = {
       found.push({
         severity: 'warning',
         what: `UDP port ${settings.port} is also held by a program that cannot be seen from here (another container, or the node's own)`,
+        fix,
       });
     }
     if (agentIsHere(scene) && sockets.udp.length === 0) {
@@ -67,6 +76,7 @@ export const tunnelSocket: Check = {
       found.push({
         severity: 'error',
         what: `No socket is bound to UDP port ${settings.port} on this node${device}`,
+        fix,
       });
     }
     return found;
@@ -110,17 +120,17 @@ export const socketBuffers: Check = {
   },
 };
 
-/** What a reason that grows means, and what to do; the others are explained in docs/operations/drops.md. */
+/** What a reason that grows means, and what to do (PORT: the tunnel's); the others are explained in docs/operations/drops.md. */
 const REASONS: Readonly<Partial<Record<RefusalReason, readonly [why: string, fix: string]>>> = {
   unknown_sender: [
     'somebody who is no peer sends to the tunnel: a forged packet, a node whose Peer is missing, or one whose address is rewritten on the way',
-    'tcpdump -ni INTERFACE udp port 6784 tells who; kubectl get peers tells who may',
+    'tcpdump -ni INTERFACE udp port PORT tells who; kubectl get peers tells who may',
   ],
   vxlan_vni: [
     'that node has another WEFT_VNI, or belongs to another cluster',
     'set the same WEFT_VNI on every node (ConfigMap/weft), then restart the agents',
   ],
-  vxlan_flags: ['what arrives at the tunnel is no VXLAN of ours', 'tcpdump -ni INTERFACE udp port 6784'],
+  vxlan_flags: ['what arrives at the tunnel is no VXLAN of ours', 'tcpdump -ni INTERFACE udp port PORT'],
   inner_mac: [
     'the sender or this node has another VTEP address than the cluster knows: a Node that was made anew, or two machines of one name',
     'kubectl get peers -o yaml: compare with "weft status"; restart the agent of that node',
@@ -174,7 +184,10 @@ const ERRORS: ReadonlySet<RefusalReason> = new Set<RefusalReason>([
   'tun_write_failed',
 ]);
 
-function told(reason: string, count: number, subject: string): readonly Found[] {
+function told(
+  { settings }: Scene,
+  { reason, count, subject }: { readonly reason: string; readonly count: number; readonly subject: string },
+): readonly Found[] {
   const known = reason as RefusalReason; // as: a key of a record of reasons
   if (ORDINARY.has(known)) return [];
   const [why, fix] = REASONS[known] ?? ['', 'docs/operations/drops.md says what it means'];
@@ -183,7 +196,7 @@ function told(reason: string, count: number, subject: string): readonly Found[] 
       severity: ERRORS.has(known) ? 'error' : 'warning',
       what: `${count} packets ${subject} were refused as "${reason}" while the doctor looked`,
       ...(why === '' ? {} : { why }),
-      fix,
+      fix: fix.replace(/\bPORT\b/, `${settings.port}`),
     },
   ];
 }
@@ -198,15 +211,15 @@ export const refusals: Check = {
     if (traffic === undefined) return [];
     const ofPeers = traffic.peers.flatMap(({ address, drops }) =>
       Object.entries(drops).flatMap(([reason, count]) =>
-        told(
+        told(scene, {
           reason,
           count,
-          `to or from peer "${peerNameOf(scene, formatIpv4(address))}" (${formatIpv4(address)})`,
-        ),
+          subject: `to or from peer "${peerNameOf(scene, formatIpv4(address))}" (${formatIpv4(address)})`,
+        }),
       ),
     );
     const ofNobody = Object.entries(traffic.drops).flatMap(([reason, count]) =>
-      told(reason, count, 'of no known peer'),
+      told(scene, { reason, count, subject: 'of no known peer' }),
     );
     return [...ofPeers, ...ofNobody];
   },

@@ -166,6 +166,10 @@ export const underlay: Check = {
 
 const STRICT = 1;
 
+/** sysctl takes dots for slashes, unless slashes are written: names such as bond0.100 have dots of their own. */
+const sysctlOf = ({ name }: Link, setting: string): string =>
+  name.includes('.') ? `net/ipv4/conf/${name}/${setting}` : `net.ipv4.conf.${name}.${setting}`;
+
 /** Addresses behind the interface whose packets would leave by another one. */
 function strangers(scene: Scene, link: Link): readonly string[] {
   const behind =
@@ -197,7 +201,7 @@ export const reversePath: Check = {
         {
           severity: 'warning',
           what: `rp_filter is strict on "${link.name}" (its own ${own}, conf/all ${all})`,
-          fix: `sysctl -w net.ipv4.conf.${link.name}.rp_filter=2 (and in /etc/sysctl.d, so that it lasts)`,
+          fix: `sysctl -w ${sysctlOf(link, 'rp_filter')}=2 (and in /etc/sysctl.d, so that it lasts)`,
           ...(link.name === TUN
             ? { repairs: [{ do: 'set_link' as const, name: TUN, change: { inet: { rp_filter: 2 } } }] }
             : {}),
