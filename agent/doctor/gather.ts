@@ -77,7 +77,6 @@ export async function gatherScene(environment: Environment): Promise<Scene> {
       guard.close();
     }
   });
-  const now = Date.now();
   // One that keeps silent does so for seconds.
   const answer = isStuck(earlier) ? earlier : await askAgent(settings.statusAddress);
   const ruleset = await rules;
@@ -104,10 +103,10 @@ export async function gatherScene(environment: Environment): Promise<Scene> {
     pods,
     sysctls: readSysctls(),
     counters: countersBetween(counted, readCounters(), readCgroup(processes)),
-    files: await readFiles(settings, now),
+    files: await readFiles(settings, Date.now),
     api: await cluster,
     reach,
-    nowMs: now,
+    nowMs: Date.now(),
     serviceHost: inForce['KUBERNETES_SERVICE_HOST'],
     version: VERSION,
     unseen,

@@ -1,10 +1,15 @@
 // Each check of the doctor finds its fault in a scene that has it, and says nothing about a healthy one.
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
 import { describe, it } from 'node:test';
 
 import { parseIpv4, parseMac } from '../../proto/address-text.ts';
 import { examine } from '../../agent/doctor/check.ts';
 import { CHECKS } from '../../agent/doctor/checks.ts';
+import { readFiles } from '../../agent/doctor/sources/files.ts';
 import { trafficBetween, type TrafficSample } from '../../agent/doctor/sources/traffic.ts';
 import { statsSnapshot } from '../../agent/telemetry/stats-reader.ts';
 import { statsIndex } from '../../proto/dataplane-stats.ts';
@@ -111,6 +116,22 @@ describe('doctor', () => {
       assert.match(found[4]?.what ?? '', /and 3 more like it/);
       assert.equal(found.flatMap(({ repairs }) => repairs).length, 8);
     }
+  });
+
+  it('holds files against the time at which it looks at them, not an earlier one', async (t) => {
+    const stateDirectory = mkdtempSync(join(tmpdir(), `doctor-${process.pid}-`));
+    t.after(() => rmSync(stateDirectory, { recursive: true }));
+    const settings = { ...healthy.settings, stateDirectory, runDirectory: stateDirectory };
+    const writtenAt = (name: string, seconds: number): void => {
+      writeFileSync(join(stateDirectory, name), '');
+      utimesSync(join(stateDirectory, name), seconds, seconds);
+    };
+    writtenAt('left', 2000);
+    const { fromTheFuture } = await readFiles(settings, () => {
+      writtenAt('snapshot.json', 1010); // by the agent, meanwhile
+      return 1_010_000;
+    });
+    assert.deepEqual(fromTheFuture, [{ name: 'left', aheadSeconds: 990 }]);
   });
 
   it('puts errors before warnings', () => {

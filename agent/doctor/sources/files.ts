@@ -92,7 +92,7 @@ function cni({ cniDirectory, cniPluginDirectory }: Settings): CniFacts | undefin
   };
 }
 
-export async function readFiles(settings: Settings, nowMs: number): Promise<FileFacts> {
+export async function readFiles(settings: Settings, clock: () => number): Promise<FileFacts> {
   const { stateDirectory, runDirectory, nodeName, range, blockPrefixLength } = settings;
   const snapshot = await readSnapshot({
     directory: stateDirectory,
@@ -100,6 +100,7 @@ export async function readFiles(settings: Settings, nowMs: number): Promise<File
     decodePeer,
     decodeAddressBlock,
   });
+  const nowMs = clock(); // after what takes long: the agent goes on writing
   return {
     state: folder(stateDirectory),
     run: folder(runDirectory),
