@@ -1,7 +1,7 @@
 // What a check of the doctor is: a pure function from a scene to what it finds there. Its four texts are the documentation's table, which
 // docs.test.ts compares; a finding adds the values, and where it knows better, its own reason and remedy.
 import type { Repair } from './repair.ts';
-import type { Scene } from './scene.ts';
+import type { KernelList, Scene } from './scene.ts';
 
 /** error: traffic is lost or pods cannot be attached, or soon so. warning: it works, and somebody should look. */
 export type Severity = 'error' | 'warning';
@@ -26,6 +26,8 @@ export interface Check {
   readonly why: string;
   /** The command or step that fixes it. */
   readonly fix: string;
+  /** It is not run without these lists of the kernel: what is in none would be told as missing. */
+  readonly needs?: readonly KernelList[];
   run(scene: Scene): readonly Found[];
 }
 
@@ -42,7 +44,9 @@ const agentPodOf = (node: string): string =>
 
 /** Errors first, then in the order of the checks. */
 export function examine(scene: Scene, checks: readonly Check[]): readonly Finding[] {
-  const findings = checks.flatMap((check) =>
+  const { missing } = scene.kernel;
+  const able = checks.filter(({ needs = [] }) => !needs.some((list) => missing.has(list)));
+  const findings = able.flatMap((check) =>
     check.run(scene).map(({ severity, what, why, fix, repairs }): Finding => ({
       check: check.id,
       severity,

@@ -15,7 +15,7 @@ import { type Environment, parseSettings, type Settings } from '../settings.ts';
 import { VERSION } from '../version.ts';
 import { environmentInForce } from './agent-environment.ts';
 import { readRuleset, type Ruleset } from './ruleset.ts';
-import type { Scene } from './scene.ts';
+import type { KernelList, Scene } from './scene.ts';
 import { type AgentAnswer, askAgent } from './sources/agent.ts';
 import { askCluster } from './sources/cluster.ts';
 import { readFiles } from './sources/files.ts';
@@ -34,18 +34,22 @@ import { sampleTraffic, trafficBetween } from './sources/traffic.ts';
 /** Two probes of every peer fall into it, and a look at the nodes' rules by a program that undoes ours. */
 const BETWEEN_LOOKS_MS = 2200;
 
+/** As an operator is told of one that could not be had. */
+const LISTS: Readonly<Record<KernelList, string>> = {
+  links: 'interfaces',
+  addresses: 'addresses',
+  routes: 'routes',
+  rules: 'policy rules',
+  neighbours: 'neighbours',
+};
+
 export async function gatherScene(environment: Environment): Promise<Scene> {
   const processes = readAgentProcesses();
   const inForce = environmentInForce(environment, readAgentEnvironment(processes));
   const { settings, settingsRefusal } = settingsOf(inForce);
   const unseen: string[] = [];
-  const attempt = <T>(what: string, look: () => T): T | undefined => {
-    try {
-      return look();
-    } catch (error) {
-      unseen.push(`${what} (${error instanceof Error ? error.message : String(error)})`);
-      return undefined;
-    }
+  const isUnseen = (what: string, error: unknown): void => {
+    unseen.push(`${what} (${error instanceof Error ? error.message : String(error)})`);
   };
 
   const startedMs = performance.now();
@@ -54,29 +58,18 @@ export async function gatherScene(environment: Environment): Promise<Scene> {
   const udpEarlier = readUdpCounts(settings.port);
   const cluster = askCluster({ environment: inForce, nodeName: settings.nodeName });
   const rules = listRuleset(environment['PATH'] ?? '').catch((error: unknown) => {
-    unseen.push(`nftables (${error instanceof Error ? error.message : String(error)})`);
+    isUnseen('nftables', error);
     return undefined;
   });
   const earlier = await askAgent(settings.statusAddress);
   const reach = await reachPeers(silentPeers(earlier), settings.metricsAddress.port);
   await pause(Math.max(0, BETWEEN_LOOKS_MS - (performance.now() - startedMs)));
 
-  const kernel = attempt('interfaces, routes and rules', () => {
-    const route = openNetlink(NETLINK_ROUTE);
-    try {
-      return readKernel(route);
-    } finally {
-      route.close();
-    }
-  });
-  const pods = attempt('the anti-spoof set', () => {
-    const guard = openPodGuard();
-    try {
-      return guard.list();
-    } finally {
-      guard.close();
-    }
-  });
+  const kernel = readKernel(
+    () => openNetlink(NETLINK_ROUTE),
+    (list, error) => isUnseen(LISTS[list], error),
+  );
+  const pods = listPodElements((error) => isUnseen('the anti-spoof set', error));
   // One that keeps silent does so for seconds.
   const answer = isStuck(earlier) ? earlier : await askAgent(settings.statusAddress);
   const ruleset = await rules;
@@ -97,7 +90,7 @@ export async function gatherScene(environment: Environment): Promise<Scene> {
       tcp: readListeners([settings.statusAddress.port, settings.metricsAddress.port]),
     },
     traffic: trafficBetween(sampled, sampleTraffic(settings.runDirectory, monotonicMs())),
-    kernel: kernel ?? { links: [], addresses: [], routes: [], rules: [], neighbours: [] },
+    kernel,
     ruleset,
     legacyTables: readLegacyTables(),
     pods,
@@ -111,6 +104,20 @@ export async function gatherScene(environment: Environment): Promise<Scene> {
     version: VERSION,
     unseen,
   };
+}
+
+function listPodElements(onFailure: (error: unknown) => void): Scene['pods'] {
+  try {
+    const guard = openPodGuard();
+    try {
+      return guard.list();
+    } finally {
+      guard.close();
+    }
+  } catch (error) {
+    onFailure(error);
+    return undefined;
+  }
 }
 
 /** Throws OperationError: NFT_MISSING, NFT_REFUSED. */

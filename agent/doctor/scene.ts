@@ -112,13 +112,17 @@ export interface TrafficFacts {
   readonly generation: number;
 }
 
+/** A list that could not be had is empty, and in `missing`. */
 export interface KernelFacts {
   readonly links: readonly Link[];
   readonly addresses: readonly InterfaceAddress[];
   readonly routes: readonly Route[];
   readonly rules: readonly PolicyRule[];
   readonly neighbours: readonly Neighbour[];
+  readonly missing: ReadonlySet<KernelList>;
 }
+
+export type KernelList = 'links' | 'addresses' | 'routes' | 'rules' | 'neighbours';
 
 /** What grew between the two looks. */
 export interface CounterFacts {

@@ -134,6 +134,17 @@ describe('doctor', () => {
     assert.deepEqual(fromTheFuture, [{ name: 'left', aheadSeconds: 990 }]);
   });
 
+  it('says nothing of a list of the kernel that could not be had', () => {
+    for (const list of ['links', 'addresses', 'routes', 'rules', 'neighbours'] as const) {
+      const kernel = { ...healthy.kernel, [list]: [], missing: new Set([list]) };
+      assert.deepEqual(examine({ ...healthy, kernel }, CHECKS), [], list);
+      const [{ what } = { what: '' }, ...others] = examine({ ...silent, kernel }, CHECKS);
+      assert.match(what, /none of its processes runs here$/);
+      assert.deepEqual(others, [], list);
+    }
+    assert.notDeepEqual(examine({ ...healthy, kernel: { ...healthy.kernel, links: [] } }, CHECKS), []);
+  });
+
   it('puts errors before warnings', () => {
     const scene: Scene = { ...withPeer(failed), files: withFiles({ snapshotRefusal: 'torn' }).files };
     const severities = examine(scene, CHECKS).map(({ severity }) => severity);

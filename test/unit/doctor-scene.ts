@@ -272,6 +272,7 @@ export const healthy: Scene = {
       mac: parseMac(`52:54:00:00:00:0${at + 2}`),
       permanent: false,
     })),
+    missing: new Set(),
   },
   ruleset: ruleset(),
   legacyTables: [],

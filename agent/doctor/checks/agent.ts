@@ -25,9 +25,14 @@ function obstacles(scene: Scene): readonly string[] {
     files.state.refusal && `"${files.state.path}" cannot be written (${files.state.refusal})`,
     files.run.refusal && `"${files.run.path}" cannot be written (${files.run.refusal})`,
     nodeIp === undefined && 'there is no WEFT_NODE_IP and no default route',
-    nodeIp !== undefined && underlayOf(scene) === undefined && "no interface has the node's address",
+    nodeIp !== undefined &&
+      !kernel.missing.has('links') &&
+      !kernel.missing.has('addresses') &&
+      underlayOf(scene) === undefined &&
+      "no interface has the node's address",
     listener && `"${listener.owner?.command}" (process ${listener.owner?.pid}) listens on its status port`,
-    rangeConflicts(inForce.range, kernel).length > 0 &&
+    !kernel.missing.has('links') &&
+      rangeConflicts(inForce.range, kernel).length > 0 &&
       `something overlaps the range ${formatCidr(inForce.range)} (see range_overlap)`,
   ].filter((text) => typeof text === 'string');
 }

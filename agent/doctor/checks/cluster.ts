@@ -184,7 +184,7 @@ export const agentSays: Check = {
   run(scene) {
     const { report } = scene.agent;
     if (report === undefined) return [];
-    const isOverlap = rangeOverlap.run(scene).length > 0;
+    const isOverlap = !scene.kernel.missing.has('links') && rangeOverlap.run(scene).length > 0;
     const isNew = (text: string): boolean => !(isOverlap && text.startsWith('Cannot use the range'));
     return [
       ...report.notReady

@@ -72,6 +72,7 @@ export const bridge: Check = {
   finds: 'bridge "weave" missing, down, or without its address or settings',
   why: 'every pod of the node is a port of it, and its address is their gateway',
   fix: 'the agent puts it right within seconds; if it does not, see the finding about the agent, or run with --fix',
+  needs: ['links', 'addresses'],
   run(scene) {
     const link = bridgeOf(scene);
     const gateway = gatewayOf(scene);
@@ -112,6 +113,7 @@ export const tun: Check = {
   finds: 'interface "weft0" missing, down, or with other settings than Weft\'s',
   why: 'every packet between nodes goes through it',
   fix: "ip link set weft0 up; if it is missing, the agent's next sweep makes it, else delete the agent's pod",
+  needs: ['links', 'addresses'],
   run(scene) {
     const link = tunOf(scene);
     const mtu = podMtuOf(scene);
@@ -137,6 +139,7 @@ export const underlay: Check = {
   finds: 'the underlay interface missing, down, or not forwarding',
   why: 'packets between nodes leave and arrive there',
   fix: 'ip link set INTERFACE up; sysctl -w net.ipv4.conf.INTERFACE.forwarding=1; if the address is missing: WEFT_NODE_IP, or kubelet --node-ip',
+  needs: ['links', 'addresses'],
   run(scene) {
     const { nodeIp } = scene;
     const link = underlayOf(scene);
@@ -189,6 +192,7 @@ export const reversePath: Check = {
   finds: 'strict reverse path filtering where it drops packets of pods',
   why: 'the kernel drops packets whose way back would be another interface, and counts them nowhere near Weft',
   fix: 'sysctl -w net.ipv4.conf.INTERFACE.rp_filter=2 (and in /etc/sysctl.d, so that it lasts)',
+  needs: ['links', 'addresses', 'routes', 'rules'],
   run(scene) {
     const all = scene.sysctls['net/ipv4/conf/all/rp_filter'] ?? 0;
     return [underlayOf(scene), bridgeOf(scene), tunOf(scene)].flatMap((link): readonly Found[] => {

@@ -99,6 +99,7 @@ export const records: Check = {
   finds: 'allocations without a pod, pods without an allocation, and addresses that two pods have',
   why: 'an address that is held by nobody is lost to others, one that is held twice answers for the wrong pod',
   fix: 'the agent frees a leaked address within a minute or so; a pod of a doubled address has to be deleted',
+  needs: ['links'],
   run(scene) {
     const { report, earlier } = scene.agent;
     const found: Found[] = [];

@@ -35,6 +35,7 @@ export const routes: Check = {
   finds: "a route of Weft's that is missing",
   why: 'packets to these pods go to the default route, out of the pod network',
   fix: 'the agent sets it again within seconds; if it does not, see the finding about the agent, or run with --fix',
+  needs: ['links', 'routes'],
   run(scene) {
     const tun = tunOf(scene);
     const bridge = bridgeOf(scene);
@@ -153,6 +154,7 @@ export const policyRouting: Check = {
   finds: "a route or policy rule of somebody else that takes pods' packets elsewhere",
   why: 'packets between these pods leave the pod network and are lost, or answers come from nowhere',
   fix: "delete it (ip route del, ip rule del), and tell the program that made it to leave the pods' range alone",
+  needs: ['links', 'routes', 'rules'],
   run(scene) {
     // Without our own route everything goes elsewhere, which other checks say.
     if (!hasOwnRoute(scene) || scene.kernel.rules.length === 0) return [];
@@ -181,6 +183,7 @@ export const rangeOverlap: Check = {
   finds: "addresses or routes of the node, or Services, inside the pods' range",
   why: 'two things answer to one address: the agent refuses to start or attaches no pods',
   fix: 'remove what overlaps, or choose another IPALLOC_RANGE before there are pods',
+  needs: ['links'],
   run(scene) {
     const { range } = scene.settings;
     const text = formatCidr(range);

@@ -7,16 +7,37 @@ import {
   listRoutes,
 } from '../../linux/interface.ts';
 import type { NetlinkSocket } from '../../linux/netlink-socket.ts';
-import type { CgroupFacts, CounterFacts, KernelFacts, Scene } from '../scene.ts';
+import type { CgroupFacts, CounterFacts, KernelFacts, KernelList, Scene } from '../scene.ts';
 import { readNumber, readPairedLines, readText } from './proc-files.ts';
 
-export const readKernel = (route: NetlinkSocket): KernelFacts => ({
-  links: listLinks(route),
-  addresses: listAddresses(route),
-  routes: listRoutes(route),
-  rules: listPolicyRules(route),
-  neighbours: listNeighbours(route),
-});
+/** `onFailure` is told of each list that cannot be had: the others are there. */
+export function readKernel(
+  open: () => NetlinkSocket,
+  onFailure: (list: KernelList, error: unknown) => void,
+): KernelFacts {
+  const missing = new Set<KernelList>();
+  const attempt = <T>(list: KernelList, read: (route: NetlinkSocket) => readonly T[]): readonly T[] => {
+    let route: ReturnType<typeof open> | undefined;
+    try {
+      route = open(); // for each: after a dump that failed the socket may have the rest of it
+      return read(route);
+    } catch (error) {
+      missing.add(list);
+      onFailure(list, error);
+      return [];
+    } finally {
+      route?.close();
+    }
+  };
+  return {
+    links: attempt('links', listLinks),
+    addresses: attempt('addresses', listAddresses),
+    routes: attempt('routes', listRoutes),
+    rules: attempt('rules', listPolicyRules),
+    neighbours: attempt('neighbours', listNeighbours),
+    missing,
+  };
+}
 
 const SYSCTLS = [
   'net/ipv4/ip_forward',
