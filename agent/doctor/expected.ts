@@ -1,5 +1,5 @@
 // What the node's network should be, from what the agent tells and, where it does not answer, from the settings and the kernel itself. Pure.
-import { type Cidr, cidrContains, type Ipv4 } from '../../proto/address.ts';
+import { type Cidr, type Ipv4 } from '../../proto/address.ts';
 import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
 import type { Link } from '../../proto/rtnetlink-link.ts';
 import { addressOfAlias, POD_PORT_PREFIX } from '../control/node/pod-ports.ts';
@@ -98,9 +98,6 @@ export function somePodsThere({ traffic }: Scene, most: number): readonly Remote
   }
   return [...found.values()];
 }
-
-export const isInRange = ({ settings }: Scene, address: Ipv4): boolean =>
-  cidrContains(settings.range, address);
 
 export const peerNameOf = (scene: Scene, address: string): string =>
   scene.agent.report?.peers.find((peer) => peer.address === address)?.name ?? address;

@@ -127,7 +127,6 @@ export type KernelList = 'links' | 'addresses' | 'routes' | 'rules' | 'neighbour
 /** What grew between the two looks. */
 export interface CounterFacts {
   readonly udpChecksumErrors: number;
-  readonly udpReceiveBufferErrors: number;
   readonly neighbourTableFulls: number;
   readonly neighbours: number | undefined;
   readonly cgroup: CgroupFacts;

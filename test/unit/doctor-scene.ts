@@ -291,7 +291,6 @@ export const healthy: Scene = {
   },
   counters: {
     udpChecksumErrors: 0,
-    udpReceiveBufferErrors: 0,
     neighbourTableFulls: 0,
     neighbours: 20,
     cgroup: {

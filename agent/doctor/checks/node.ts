@@ -207,7 +207,7 @@ export const tables: Check = {
 const STRANGERS: readonly (readonly [RegExp, string])[] = [
   [/^(cni0|flannel\.\d+)$/, 'flannel'],
   [/^(datapath|vxlan-6784|vethwe-bridge|vethwe-datapath)$/, 'Weave Net'],
-  [/^(cali[0-9a-f]+|tunl0|vxlan\.calico)$/, 'Calico'],
+  [/^(cali[0-9a-f]+|vxlan\.calico)$/, 'Calico'],
   [/^(cilium_host|cilium_net|cilium_vxlan)$/, 'Cilium'],
 ];
 
@@ -223,9 +223,7 @@ export const leftovers: Check = {
     const found: Found[] = [];
     for (const [pattern, network] of STRANGERS) {
       // Another network that is in force beside ours says so by its configuration.
-      const names = kernel.links
-        .filter(({ name, kind }) => pattern.test(name) && (name !== 'tunl0' || kind !== 'ipip'))
-        .map(({ name }) => name);
+      const names = kernel.links.filter(({ name }) => pattern.test(name)).map(({ name }) => name);
       if (names.length === 0) continue;
       found.push({
         severity: 'warning',

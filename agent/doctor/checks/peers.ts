@@ -199,11 +199,13 @@ interface SharedMac {
 
 /** In networks of clouds one router answers for all machines: its address is the default gateway's too, or that of everybody. */
 function isRouter({ kernel }: Scene, { mac, index, macs, addresses }: SharedMac): boolean {
-  const gateways = kernel.routes
-    .filter((route) => route.destination.prefixLength === 0 && route.index === index)
-    .map(({ gateway }) => gateway);
+  const gateways = new Set(
+    kernel.routes
+      .filter((route) => route.destination.prefixLength === 0 && route.index === index)
+      .map(({ gateway }) => gateway),
+  );
   const isGateway = kernel.neighbours.some(
-    (neighbour) => neighbour.index === index && neighbour.mac === mac && gateways.includes(neighbour.address),
+    (neighbour) => neighbour.index === index && neighbour.mac === mac && gateways.has(neighbour.address),
   );
   return isGateway || (macs === 1 && addresses.length > 2);
 }

@@ -46,10 +46,7 @@ const SYSCTLS = [
   'net/netfilter/nf_conntrack_count',
   'net/netfilter/nf_conntrack_max',
   'user/max_net_namespaces',
-  'kernel/pid_max',
 ] as const;
-
-export type Sysctl = (typeof SYSCTLS)[number];
 
 export const readSysctls = (): Scene['sysctls'] =>
   Object.fromEntries(SYSCTLS.map((name) => [name, readNumber(`/proc/sys/${name}`)]));
@@ -60,7 +57,6 @@ export const readLegacyTables = (): readonly string[] =>
 
 export interface RawCounters {
   readonly udpChecksumErrors: number;
-  readonly udpReceiveBufferErrors: number;
   readonly neighbourTableFulls: number;
   readonly neighbours: number | undefined;
 }
@@ -84,7 +80,6 @@ export function readCounters(): RawCounters {
   const { entries, fulls } = neighbourTable();
   return {
     udpChecksumErrors: snmp.get('Udp:InCsumErrors') ?? 0,
-    udpReceiveBufferErrors: snmp.get('Udp:RcvbufErrors') ?? 0,
     neighbourTableFulls: fulls,
     neighbours: entries,
   };
@@ -96,7 +91,6 @@ export const countersBetween = (
   cgroup: CgroupFacts,
 ): CounterFacts => ({
   udpChecksumErrors: after.udpChecksumErrors - before.udpChecksumErrors,
-  udpReceiveBufferErrors: after.udpReceiveBufferErrors - before.udpReceiveBufferErrors,
   neighbourTableFulls: after.neighbourTableFulls - before.neighbourTableFulls,
   neighbours: after.neighbours,
   cgroup,

@@ -69,7 +69,7 @@ export function trafficBetween(
   const known = new Map(before.table.peers.map(({ slot, address }) => [slot, address]));
   const peers = after.table.peers
     .filter(({ slot, address }) => known.get(slot) === address)
-    .map((peer): PeerTraffic => ({ ...peer, drops: dropsOf(peerRow(peer.slot)) }));
+    .map((peer): PeerTraffic => Object.assign({}, peer, { drops: dropsOf(peerRow(peer.slot)) }));
   return {
     table: after.table,
     seconds: (after.atMs - before.atMs) / 1000,
