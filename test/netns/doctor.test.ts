@@ -139,7 +139,7 @@ test('a forward policy and a masquerade rule that catch pods are named', async (
   assert.match(found, /chain "ip fw nat" rewrites the source of packets/);
 });
 
-test('a policy rule, and a route into the range, are named with the command that removes them', async () => {
+test('a policy rule, and a route into the range, are named', async () => {
   await inside(
     first,
     'ip route add default via 172.31.0.1 table 99',
