@@ -1,6 +1,7 @@
 // The text of the allocation log: one checksummed line per entry, `crc32 in 8 hex digits, space, JSON, newline`; the checksum is over
 // the JSON's bytes. A tail without a whole line after it is torn (power was lost while it was written) and ignored; a bad line
-// with whole ones after it is damage: nothing after it is believed and the log has to be rebuilt. Fields that a reader does not know it
+// with whole ones after it is damage: nothing after it is believed and the log has to be rebuilt. An entry that is older than the one before
+// it is what is left of an append that failed, where power was lost while the next one was written over it: it is ignored as well. Fields that a reader does not know it
 // leaves out, so a release may add some; `atMs` is for people alone, and lost where an older agent rewrites the log.
 import type { Ipv4 } from '../../proto/address.ts';
 import { formatIpv4 } from '../../proto/address.ts';
@@ -88,6 +89,7 @@ export interface LogContent {
 
 export function decodeLog(bytes: Uint8Array): LogContent {
   const entries: LogEntry[] = [];
+  const order = new EntryOrder();
   let at = 0;
   for (;;) {
     const end = bytes.indexOf(NEWLINE, at);
@@ -98,8 +100,27 @@ export function decodeLog(bytes: Uint8Array): LogContent {
       const damage = damaged ? { line: entries.length + 1, reason: entry.reason } : undefined;
       return { entries, validBytes: at, torn: !damaged, damage };
     }
+    if (!order.follows(entry.value)) return { entries, validBytes: at, torn: true, damage: undefined };
     entries.push(entry.value);
     at = end + 1;
+  }
+}
+
+/** What is appended counts up; before it, up to the sequence of `void`, come a compacted log's entries in any order. */
+class EntryOrder {
+  #newest = 0;
+  #hasAppended = false;
+
+  follows({ kind, sequence }: LogEntry): boolean {
+    if (kind === 'void') {
+      this.#hasAppended = false;
+      this.#newest = sequence;
+      return true;
+    }
+    if (sequence <= this.#newest) return !this.#hasAppended;
+    this.#hasAppended = true;
+    this.#newest = sequence;
+    return true;
   }
 }
 

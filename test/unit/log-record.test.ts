@@ -51,6 +51,24 @@ test('decodeLog: entries with the time, and ones with fields of a later release'
   assert.deepEqual(decodeLog(Buffer.concat(later.map(encodeLogEntry))).entries, timed);
 });
 
+test('decodeLog: what is left of an append that failed, behind the one that was written over it, is ignored', () => {
+  const allocation = (sequence: number, address: string): Uint8Array =>
+    encodeLogEntry({
+      kind: 'allocate',
+      sequence,
+      containerId: 'ab'.repeat(32),
+      interfaceName: 'eth0',
+      netnsInode: 1,
+      hostInterface: 'vethwe1',
+      address: parseIpv4(address),
+    });
+  const log = Buffer.concat([bytes, allocation(12, '10.32.4.5'), allocation(11, '10.32.4.4')]);
+  const content = decodeLog(log);
+  assert.equal(content.entries.at(-1)?.sequence, 12);
+  assert.deepEqual([content.torn, content.damage], [true, undefined]);
+  assert.equal(content.validBytes, log.length - allocation(11, '10.32.4.4').length);
+});
+
 test('decodeLog: cut at every byte gives the whole lines before the cut', () => {
   const ends = entries.map((_, at) => Buffer.concat(entries.slice(0, at + 1).map(encodeLogEntry)).length);
   for (let length = 0; length <= bytes.length; length++) {
