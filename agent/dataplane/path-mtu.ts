@@ -136,7 +136,10 @@ export class PathMtu {
     if (raises) {
       this.#raiseLater(slot, nowMs);
       search.above(start);
-    } else search.verify(start, isBelow && turn % GLANCE_EVERY === 0);
+    } else {
+      const isFlapping = this.#raiseEveryMs[slot] !== RAISE_MS;
+      search.verify(start, isBelow && !isFlapping && turn % GLANCE_EVERY === 0);
+    }
     this.#dueMs = Math.min(this.#dueMs, search.deadlineMs);
   }
 
