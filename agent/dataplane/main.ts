@@ -51,18 +51,24 @@ const write = createReport({
   format: process.env['LOG_FORMAT'],
   isColoured: fstatSync(STDOUT_FD).isCharacterDevice(),
 });
-const hasOthers = Number(process.env['WEFT_DATAPLANE_WORKERS'] ?? 1) > 1;
+const workers = Number(process.env['WEFT_DATAPLANE_WORKERS'] ?? 1);
 let worker: number | undefined;
 const report: Report = (reported) =>
   write(
-    hasOthers && worker !== undefined ? { ...reported, fields: { ...reported.fields, worker } } : reported,
+    workers > 1 && worker !== undefined ? { ...reported, fields: { ...reported.fields, worker } } : reported,
   );
 
 function main(): void {
   const runDirectory = process.env['WEFT_RUN_DIR'] ?? '/run/weft';
   try {
     const tunName = process.env['WEFT_TUN_NAME'] ?? 'weft0';
-    const dataplane = prepareDataplane({ runDirectory, descriptors: DESCRIPTORS, tunName, report });
+    const dataplane = prepareDataplane({
+      runDirectory,
+      descriptors: DESCRIPTORS,
+      tunName,
+      workers,
+      report,
+    });
     const tablePath = join(runDirectory, 'forwarding-table');
     readTable(dataplane, tablePath); // warms the spare up; read again when its turn comes
     if (serve(dataplane, tablePath)) process.exit(0);
@@ -123,7 +129,7 @@ function serve(dataplane: Dataplane, tablePath: string): boolean {
   report({
     level: 'info',
     event: 'dataplane_active',
-    message: `${hasOthers ? `Worker ${worker} is carrying` : 'Carrying'} packets by forwarding table ${generation}`,
+    message: `${workers > 1 ? `Worker ${worker} is carrying` : 'Carrying'} packets by forwarding table ${generation}`,
     fields: { generation },
   });
   run(options);

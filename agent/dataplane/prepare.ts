@@ -38,7 +38,8 @@ import { Tap } from './tap.ts';
 import { TunPort } from './tun-port.ts';
 import { WriteBatch } from './write-batch.ts';
 
-const ARENA_BYTES = 17 << 20;
+/** Without the statistics of other workers. */
+const ARENA_BYTES = 15 << 20;
 const MAP_ALIGNMENT = 65_536;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED_FIXED = 0x11;
@@ -81,10 +82,13 @@ export function prepareDataplane(options: {
   readonly runDirectory: string;
   readonly descriptors: Descriptors;
   readonly tunName: string;
+  /** How many there are. */
+  readonly workers: number;
   readonly report: Report;
 }): Dataplane {
   const { descriptors } = options;
-  const arena = new Arena(ARENA_BYTES);
+  const others = options.workers - 1;
+  const arena = new Arena(ARENA_BYTES + others * (STATS_BYTES + MAP_ALIGNMENT));
   const kernels = loadPacketKernels(arena.memory);
   const { baseLow, baseHigh } = splitAddress(arena.base);
   kernels.setBase(baseLow, baseHigh);
@@ -100,12 +104,13 @@ export function prepareDataplane(options: {
   const clock = monotonicClock();
   const failure = limitFailures(options.report, clock, errnoName);
   // Mapped when the turn comes: until then the process does not know whose counters are its.
+  const statsIn = ({ offset }: Region): DataplaneStats =>
+    new DataplaneStats(new Float64Array(arena.memory.buffer, offset, STATS_CELLS));
   const statsRegion = arena.allocate(STATS_BYTES, MAP_ALIGNMENT);
-  const stats = new DataplaneStats(new Float64Array(arena.memory.buffer, statsRegion.offset, STATS_CELLS));
-  const firstStatsRegion = arena.allocate(STATS_BYTES, MAP_ALIGNMENT);
-  const firstStats = new DataplaneStats(
-    new Float64Array(arena.memory.buffer, firstStatsRegion.offset, STATS_CELLS),
-  );
+  const stats = statsIn(statsRegion);
+  // Of the workers from 1 on, for the first one; the others have the first one's in the first place.
+  const otherRegions = Array.from({ length: others }, () => arena.allocate(STATS_BYTES, MAP_ALIGNMENT));
+  const otherStats = otherRegions.map(statsIn);
   const captureRegion = arena.allocate(CAPTURE_BYTES, MAP_ALIGNMENT);
   const tap = new Tap(memory);
   let worker = 0;
@@ -122,6 +127,7 @@ export function prepareDataplane(options: {
   const probeSocket = new ProbeSocket({ memory, base: arena.base, records, tap });
   const probes = new Probes({
     ...shared,
+    otherStats,
     records,
     random: Math.random,
     send: (offset, length, slot) => transmitter.sendNow(offset, length, slot),
@@ -175,12 +181,17 @@ export function prepareDataplane(options: {
     become(turn) {
       worker = turn;
       if (worker > 0) takeDescriptors(descriptors, worker);
-      mapShared(statsRegion, join(options.runDirectory, statsFileOf(worker)));
-      if (worker > 0) mapShared(firstStatsRegion, join(options.runDirectory, statsFileOf(0)));
+      const mapStats = (region: Region, of: number): void =>
+        mapShared(region, join(options.runDirectory, statsFileOf(of)));
+      mapStats(statsRegion, worker);
+      for (const [index, region] of otherRegions.entries()) {
+        if (worker === 0) mapStats(region, index + 1);
+        else if (index === 0) mapStats(region, 0);
+      }
     },
     followPaths() {
       for (const { slot } of egress.forwarding.peers) {
-        const mtu = firstStats.get(OWNER_FIRST_PEER + slot, GAUGE.path_mtu);
+        const mtu = otherStats[0]?.get(OWNER_FIRST_PEER + slot, GAUGE.path_mtu) ?? 0;
         if (mtu > 0) records.setPathMtu(slot, mtu);
       }
     },
@@ -205,6 +216,7 @@ export function prepareDataplane(options: {
     },
     useTable(table) {
       const forwarding = new Forwarding(table);
+      if (worker > 0) forgetOwners(stats, egress.forwarding, forwarding);
       records.write(table);
       egress.forwarding = forwarding;
       ingress.forwarding = forwarding;
@@ -212,6 +224,17 @@ export function prepareDataplane(options: {
       probes.update(forwarding);
     },
   };
+}
+
+/** What this worker saw of who had a slot before is not its new peer's. The first worker's own gauges are probes.ts's. */
+function forgetOwners(stats: DataplaneStats, before: Forwarding, now: Forwarding): void {
+  const known = new Set(before.peers.map(({ slot }) => slot));
+  for (const { slot } of now.peers) {
+    if (known.has(slot)) continue;
+    for (const column of [GAUGE.last_ingress_ms, GAUGE.last_request_ms]) {
+      stats.set(OWNER_FIRST_PEER + slot, column, 0);
+    }
+  }
 }
 
 /** Until control has written one: every packet is refused. */

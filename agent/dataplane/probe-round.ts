@@ -11,6 +11,7 @@ const ATTENTION_MS = 10_000;
 
 export class ProbeRound {
   readonly #stats: DataplaneStats;
+  readonly #others: readonly DataplaneStats[];
   #slots: Uint16Array = new Uint16Array(0);
   /** Where the next round looks for quiet peers first. */
   #turn = 0;
@@ -18,8 +19,10 @@ export class ProbeRound {
   readonly #activity: Float64Array = new Float64Array(PEER_SLOTS);
   readonly #newUntilMs: Float64Array = new Float64Array(PEER_SLOTS);
 
-  constructor(stats: DataplaneStats) {
+  /** `others`: of the workers that do not ask, whose traffic counts as well. */
+  constructor(stats: DataplaneStats, others: readonly DataplaneStats[] = []) {
     this.#stats = stats;
+    this.#others = others;
   }
 
   /** `isNew` by slot: peers that were not in the table before. */
@@ -55,13 +58,15 @@ export class ProbeRound {
     const stats = this.#stats;
     const unansweredMs = stats.get(row, GAUGE.first_unanswered_probe_ms);
     // Of an unanswered one, its own probe says that it is back. Of one that answers, it says nothing new.
-    const activity =
-      stats.get(row, COUNTER.egress_packets) +
-      stats.get(row, COUNTER.ingress_packets) +
-      (unansweredMs === 0 ? 0 : stats.get(row, GAUGE.last_request_ms));
+    let activity = unansweredMs === 0 ? 0 : stats.get(row, GAUGE.last_request_ms);
+    activity += packetsOf(stats, row);
+    for (const other of this.#others) activity += packetsOf(other, row);
     const isActive = activity !== this.#activity[slot];
     this.#activity[slot] = activity;
     const isSilent = unansweredMs !== 0 && nowMs - unansweredMs < ATTENTION_MS;
     return isActive || isSilent || nowMs < this.#newUntilMs[slot]!; // !: below PEER_SLOTS
   }
 }
+
+const packetsOf = (stats: DataplaneStats, row: number): number =>
+  stats.get(row, COUNTER.egress_packets) + stats.get(row, COUNTER.ingress_packets);

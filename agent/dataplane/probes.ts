@@ -49,6 +49,8 @@ export interface ProbeOptions {
   readonly memory: PacketMemory;
   readonly records: PeerRecords;
   readonly stats: DataplaneStats;
+  /** Of the other workers, which do not ask. */
+  readonly otherStats?: readonly DataplaneStats[];
   readonly clock: Clock;
   /** 0 ≤ x < 1. */
   readonly random: () => number;
@@ -80,7 +82,7 @@ export class Probes {
   constructor(options: ProbeOptions) {
     this.#options = options;
     const { stats, records } = options;
-    this.#choice = new ProbeRound(stats);
+    this.#choice = new ProbeRound(stats, options.otherStats);
     this.#request = options.memory.allocate(LARGEST_REQUEST_BYTES);
     this.#answer = options.memory.allocate(ANSWER_BYTES);
     this.pathMtu = new PathMtu({

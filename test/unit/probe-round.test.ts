@@ -51,6 +51,25 @@ test('choose: a peer with traffic, in either direction, is asked every second as
   assert.ok(later.filter((slot) => slot === sent).length <= 3);
 });
 
+test('choose: traffic that another worker carries counts as well', () => {
+  const others = [new DataplaneStats(), new DataplaneStats()];
+  const round = new ProbeRound(new DataplaneStats(), others);
+  round.update(
+    Uint16Array.from({ length: PEERS }, (_, slot) => slot),
+    () => true,
+    0,
+  );
+  const missed: number[] = [];
+  for (let second = 0; second < 60; second++) {
+    for (const [index, other] of others.entries()) {
+      other.add(OWNER_FIRST_PEER + 900 + index, COUNTER.ingress_packets, 1);
+    }
+    const chosen = round.choose(LONG_AFTER_MS + second * 1000);
+    if (!chosen.includes(900) || !chosen.includes(901)) missed.push(second);
+  }
+  assert.deepEqual(missed, []);
+});
+
 test('choose: one that owes an answer is asked every second at first, then in turn, and at once when it is heard', () => {
   const { rounds, stats } = createRig();
   const silent = OWNER_FIRST_PEER + 500;
