@@ -115,25 +115,45 @@ export class Egress {
     const ip = offset + VIRTIO_NET_HDR_BYTES;
     const reason = this.#checkHeader(ip, length - VIRTIO_NET_HDR_BYTES);
     if (reason !== NO_REASON) {
-      this.#refuse(ip, length - VIRTIO_NET_HDR_BYTES, NO_PEER_ROW, reason);
+      this.#refuse(offset, length - VIRTIO_NET_HDR_BYTES, NO_PEER_ROW, reason);
       return;
     }
     const { view } = this.#memory;
     const totalLength = view.getUint16(ip + IPV4_TOTAL_LENGTH_OFFSET);
     const owner = this.forwarding.ownerOf(view.getUint32(ip + IPV4_DESTINATION_OFFSET));
     if (owner < OWNER_FIRST_PEER) {
-      this.#refuse(ip, totalLength, NO_PEER_ROW, reasonWithoutPeer(owner));
+      this.#refuse(offset, totalLength, NO_PEER_ROW, reasonWithoutPeer(owner));
       if (owner === OWNER_NOBODY) this.#unreachable(ip, totalLength);
       return;
     }
     const refused = this.#send(offset, totalLength, owner);
-    if (refused !== NO_REASON) this.#refuse(ip, totalLength, owner, refused);
+    if (refused !== NO_REASON) this.#refuse(offset, totalLength, owner, refused);
     else if (this.#tap.isOn) this.#tap.egress(ip, totalLength, owner, NO_REASON);
   }
 
-  #refuse(ip: number, length: number, row: number, reason: number): void {
-    this.#stats.add(row, reason, 1);
-    if (this.#tap.isOn) this.#tap.egress(ip, length, row, reason);
+  #refuse(offset: number, length: number, row: number, reason: number): void {
+    this.#stats.add(row, reason, this.#packetsOf(offset, length));
+    if (this.#tap.isOn) this.#tap.egress(offset + VIRTIO_NET_HDR_BYTES, length, row, reason);
+  }
+
+  /** As how many packets a refused one counts: a super-packet as its segments, as where it is sent; one that is damaged as 1. */
+  #packetsOf(offset: number, available: number): number {
+    const { view } = this.#memory;
+    if (available < IPV4_HEADER_BYTES) return 1;
+    const gsoType = view.getUint8(offset + VIRTIO_NET_GSO_TYPE_OFFSET) & ~VIRTIO_NET_HDR_GSO_ECN;
+    const gsoSize = view.getUint16(offset + VIRTIO_NET_GSO_SIZE_OFFSET, true);
+    if (gsoType === VIRTIO_NET_HDR_GSO_NONE || gsoSize === 0) return 1;
+    const ip = offset + VIRTIO_NET_HDR_BYTES;
+    const transport = (view.getUint8(ip) & 0x0f) * 4;
+    const length = view.getUint16(ip + IPV4_TOTAL_LENGTH_OFFSET);
+    const isUdp = gsoType === VIRTIO_NET_HDR_GSO_UDP_L4;
+    const protocol = view.getUint8(ip + IPV4_PROTOCOL_OFFSET);
+    if (protocol !== (isUdp ? IP_PROTOCOL_UDP : IP_PROTOCOL_TCP)) return 1;
+    if (length > available || length < transport + TCP_HEADER_BYTES) return 1;
+    const transportHeaderBytes = isUdp
+      ? UDP_HEADER_BYTES
+      : (view.getUint8(ip + transport + TCP_DATA_OFFSET_OFFSET) >>> 4) * 4;
+    return Math.max(1, Math.ceil((length - transport - transportHeaderBytes) / gsoSize));
   }
 
   #checkHeader(ip: number, available: number): number {

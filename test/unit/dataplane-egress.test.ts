@@ -100,12 +100,15 @@ const patched = (packet: Uint8Array, at: number, value: number): Uint8Array => {
   copy[at] = value;
   return copy;
 };
-const tcp = tcpPacket({}, { payload: new Uint8Array(3000) });
+const THREE = { payload: new Uint8Array(3000) };
+const tcp = tcpPacket({}, THREE);
 const PEER_ROW = 2 + PEER_SLOT;
 const tooBig = { destination: OTHER_PEER_POD };
 const OTHER_ROW = 2 + OTHER_PEER_SLOT;
 
-const REFUSALS: readonly (readonly [what: string, read: Uint8Array, row: number, reason: DropReason])[] = [
+type Refusal = readonly [what: string, read: Uint8Array, row: number, reason: DropReason, packets?: number];
+
+const REFUSALS: readonly Refusal[] = [
   ['only a virtio_net_hdr', withVirtio({}, new Uint8Array(0)), 0, 'egress_truncated'],
   ['less than a virtio_net_hdr', new Uint8Array(4), 0, 'egress_truncated'],
   ['half a header', withVirtio({}, good.slice(0, 12)), 0, 'egress_truncated'],
@@ -141,12 +144,34 @@ const REFUSALS: readonly (readonly [what: string, read: Uint8Array, row: number,
     withVirtio({ segmentation: 1, gsoSize: 961 }, tcpPacket(tooBig, { payload: new Uint8Array(3000) })),
     OTHER_ROW,
     'egress_path_mtu',
+    4,
   ],
   [
     'USO with DF and segments too big for the path',
     withVirtio({ segmentation: 5, gsoSize: 973 }, udpPacket(tooBig, { payload: new Uint8Array(3000) })),
     OTHER_ROW,
     'egress_path_mtu',
+    4,
+  ],
+  [
+    "TSO to nobody's block",
+    withVirtio({ segmentation: 1, ecn: true, gsoSize: 1000 }, tcpPacket({ destination: NOBODYS_POD }, THREE)),
+    0,
+    'egress_no_owner',
+    3,
+  ],
+  [
+    "USO of a peer's source",
+    withVirtio({ segmentation: 5, gsoSize: 999 }, udpPacket({ source: PEER_POD }, THREE)),
+    0,
+    'egress_source_not_local',
+    4,
+  ],
+  [
+    'TSO with a total length beyond the read',
+    withVirtio({ segmentation: 1, gsoSize: 1000 }, tcp.slice(0, -1)),
+    0,
+    'egress_truncated',
   ],
   ['UFO', withVirtio({ segmentation: 3, gsoSize: 9 }, good), PEER_ROW, 'egress_unsupported_offload'],
   ['TSO of IPv6', withVirtio({ segmentation: 4, gsoSize: 9 }, good), PEER_ROW, 'egress_unsupported_offload'],
@@ -161,6 +186,7 @@ const REFUSALS: readonly (readonly [what: string, read: Uint8Array, row: number,
     ),
     PEER_ROW,
     'egress_unsupported_offload',
+    11,
   ],
   [
     'TSO without payload',
@@ -200,12 +226,12 @@ const REFUSALS: readonly (readonly [what: string, read: Uint8Array, row: number,
   ],
 ];
 
-test('Egress: what is refused is counted once, under its reason, in its row', async (t) => {
+test('Egress: what is refused is counted under its reason, in its row, a super-packet as its segments', async (t) => {
   const rig = createRig();
-  for (const [what, read, row, reason] of REFUSALS) {
+  for (const [what, read, row, reason, packets = 1] of REFUSALS) {
     await t.test(`${what}: ${reason}`, () => {
       const { trains, drops, unreachable } = rig.send(read);
-      assert.deepEqual(drops, { [row]: { [reason]: 1 } });
+      assert.deepEqual(drops, { [row]: { [reason]: packets } });
       assert.deepEqual(trains, []);
       assert.equal(unreachable, reason === 'egress_no_owner' ? 1 : 0);
     });
