@@ -58,5 +58,5 @@ export function createInFlightMemory(memory: PacketMemory, offset: number): InFl
   };
 }
 
-/** Raised when what lies at which offset changes, so that a process of another version ignores what it finds. */
-const LAYOUT = 0x57464c03;
+/** Raised when what lies at which offset changes, or what it means, so that a process of another version ignores what it finds. */
+const LAYOUT = 0x57464c04;

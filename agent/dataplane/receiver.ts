@@ -1,7 +1,8 @@
 // Receives tunnel datagrams by recvmmsg, each into a buffer of its own: 64 KiB, because a kernel VXLAN peer over veth sends datagrams of
 // up to 64,382 bytes and UDP_GRO joins as much. The buffers stay until the next call.
-// Headers and buffers are in flight (in-flight.ts); the kernel writes a message's length last, so a length that is not 0 is a datagram
-// that was received and not handed on. Until done() nothing of what the kernel wrote is changed: the next process must read the same.
+// Headers and buffers are in flight (in-flight.ts). The kernel writes the length of the sender's address with each datagram: where it is no
+// longer ARMED_NAME_BYTES, one was received and not handed on. Until done() nothing of what the kernel wrote is changed: the next process
+// must read the same.
 import { constants } from 'node:os';
 
 import { errno, libc } from '../linux/libc.ts';
@@ -26,6 +27,8 @@ const CONTROL_BYTES = 64;
 const SOL_UDP = 17;
 const UDP_GRO = 104;
 const CMSG_WITH_INT_BYTES = 20;
+/** Room for the sender's address while nothing was received: more than the kernel ever writes, which is SOCKADDR_IN_BYTES (also of an empty datagram). */
+const ARMED_NAME_BYTES = 2 * SOCKADDR_IN_BYTES;
 /** Errors of earlier datagrams (ICMP) come out of recvmmsg; so many in a row are passed over. */
 const PENDING_ERRORS = 8;
 
@@ -82,8 +85,13 @@ export class Receiver {
   /** How many datagrams the process before had received and not handed on; they are read by datagram(), before arm(). */
   unsent(): number {
     let count = 0;
-    while (count < DATAGRAMS_AT_ONCE && this.#lengthOf(count) !== 0) count++;
+    while (count < DATAGRAMS_AT_ONCE && this.#isReceived(count)) count++;
     return count;
+  }
+
+  #isReceived(index: number): boolean {
+    const message = this.#messages + index * MMSGHDR_BYTES;
+    return this.#memory.view.getUint32(message + MSGHDR_NAME_LENGTH, true) === SOCKADDR_IN_BYTES;
   }
 
   /** The first `count` datagrams were handed on: they are forgotten, then their headers made ready for the next. */
@@ -91,8 +99,7 @@ export class Receiver {
     const { view } = this.#memory;
     for (let index = 0; index < count; index++) {
       const message = this.#messages + index * MMSGHDR_BYTES;
-      view.setUint32(message + MMSGHDR_LENGTH, 0, true);
-      view.setUint32(message + MSGHDR_NAME_LENGTH, SOCKADDR_IN_BYTES, true); // the kernel overwrites these two
+      view.setUint32(message + MSGHDR_NAME_LENGTH, ARMED_NAME_BYTES, true); // the kernel overwrites these two
       view.setUint32(message + MSGHDR_CONTROL_LENGTH, CONTROL_BYTES, true);
     }
   }
