@@ -87,7 +87,7 @@ export function openSendSockets({ address, count }: { address: Ipv4; count: numb
   try {
     while (kept.size < count) {
       const fd = openSendSocket({ address });
-      const remainder = portOf(fd) % count;
+      const remainder = closedOnFailure(fd, () => portOf(fd)) % count;
       const isUseful = !kept.has(remainder);
       if (isUseful || passedOver.length === PASSED_OVER) {
         kept.set(isUseful ? remainder : -kept.size - 1, fd);
@@ -112,9 +112,11 @@ export function openSendSocket(options: { address: Ipv4 }): number {
   instruction.view.setUint16(0, 0x06, true); // { BPF_RET | BPF_K, 0, 0, 0 }: accept 0 bytes
   program.view.setUint16(0, 1, true);
   program.view.setBigUint64(8, BigInt(instruction.address), true);
-  check(
-    libc.setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, program.address, 16),
-    () => 'attach a socket filter',
+  closedOnFailure(fd, () =>
+    check(
+      libc.setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, program.address, 16),
+      () => 'attach a socket filter',
+    ),
   );
   return fd;
 }
@@ -124,9 +126,13 @@ const openSocket = (): number =>
 
 /** Returns the socket, or closes it and throws. */
 function bound(fd: number, to: SocketAddress): number {
+  closedOnFailure(fd, () => bindSocket(fd, to));
+  return fd;
+}
+
+function closedOnFailure<Result>(fd: number, finish: () => Result): Result {
   try {
-    bindSocket(fd, to);
-    return fd;
+    return finish();
   } catch (error) {
     libc.close(fd);
     throw error;

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 
 import { Arena } from '../../agent/linux/arena.ts';
@@ -85,4 +86,20 @@ test('openSendSockets: ports that differ modulo their number, so that each of 2,
   });
   for (const fd of send) libc.close(fd);
   assert.equal(new Set(ports.map((port) => port % 8)).size, 8, ports.join());
+});
+
+/** What a socket may hold beside its buffers; a namespace has its own from Linux 6.8 on, and before none that can be set. */
+const OPTION_MEMORY = '/proc/sys/net/core/optmem_max';
+
+test('openSendSockets: when the kernel refuses the socket filter, no descriptor is left open', (t) => {
+  if (!existsSync(OPTION_MEMORY)) {
+    t.skip(`this kernel has no ${OPTION_MEMORY} in a namespace`);
+    return;
+  }
+  const before = readFileSync(OPTION_MEMORY, 'utf8');
+  writeFileSync(OPTION_MEMORY, '0');
+  t.after(() => writeFileSync(OPTION_MEMORY, before));
+  const open = readdirSync('/proc/self/fd').length;
+  assert.throws(() => openSendSockets({ address: LOOPBACK, count: 8 }), { code: 'ENOMEM' });
+  assert.equal(readdirSync('/proc/self/fd').length, open);
 });
