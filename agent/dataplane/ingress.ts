@@ -254,8 +254,14 @@ export class Ingress {
     if (transportBytes < TCP_HEADER_BYTES) return DROP.inner_transport;
     const tcpHeaderBytes = (view.getUint8(tcp + TCP_DATA_OFFSET_OFFSET) >>> 4) * 4;
     if (tcpHeaderBytes < TCP_HEADER_BYTES || tcpHeaderBytes > transportBytes) return DROP.inner_transport;
-    const pseudoSum = pseudoSumAt(this.#memory, ip, IP_PROTOCOL_TCP, transportBytes);
-    if (!this.#mayBePartial || !isPartial(this.#memory, tcp + TCP_CHECKSUM_OFFSET, pseudoSum)) {
+    const partial =
+      this.#mayBePartial &&
+      isPartial(
+        this.#memory,
+        tcp + TCP_CHECKSUM_OFFSET,
+        pseudoSumAt(this.#memory, ip, IP_PROTOCOL_TCP, transportBytes),
+      );
+    if (!partial) {
       if (headerBytes === IPV4_HEADER_BYTES) {
         this.#coalescing.beginTcp(OWNER_FIRST_PEER + this.#slot, ip, length);
       } else {
@@ -280,11 +286,14 @@ export class Ingress {
     if (transportBytes < UDP_HEADER_BYTES) return DROP.inner_transport;
     const udpBytes = view.getUint16(udp + UDP_LENGTH_OFFSET);
     if (udpBytes < UDP_HEADER_BYTES || udpBytes > transportBytes) return DROP.inner_transport;
-    const pseudoSum = pseudoSumAt(this.#memory, ip, IP_PROTOCOL_UDP, udpBytes);
     const partial =
       this.#mayBePartial &&
       udpBytes === transportBytes &&
-      isPartial(this.#memory, udp + UDP_CHECKSUM_OFFSET, pseudoSum);
+      isPartial(
+        this.#memory,
+        udp + UDP_CHECKSUM_OFFSET,
+        pseudoSumAt(this.#memory, ip, IP_PROTOCOL_UDP, udpBytes),
+      );
     if (!partial) {
       if (headerBytes === IPV4_HEADER_BYTES) {
         this.#coalescing.beginUdp(OWNER_FIRST_PEER + this.#slot, ip, length);
