@@ -90,7 +90,7 @@ export function run(options: LoopOptions): void {
       pace.ended(clock.read(), carried);
     } else {
       const byMs = lookAndSleep(waitMs(clock.nowMs, housekeepingMs, probes.nextDueMs()));
-      pace.woke(clock.read() - byMs);
+      pace.woke(clock.nowMs - byMs);
     }
     pace.began(clock.nowMs);
     loops += 1;
@@ -104,23 +104,28 @@ export function run(options: LoopOptions): void {
     busy = moreOut || moreIn;
   }
 
-  /** Waits for anything at most `limitMs`: looks for a while if that paid lately (busy-polling.ts), then sleeps. Returns when it was to end at the latest. */
+  /**
+   * Waits for anything at most `limitMs`: looks for a while if that paid lately (busy-polling.ts), then sleeps. Returns when it was to end at
+   * the latest; the clock is read, and says when it did.
+   */
   function lookAndSleep(limitMs: number): number {
     const startMs = clock.read();
     pace.ended(startMs, carried);
     const longestMs = Math.ceil(limitMs);
     if (busyPolling.isResting) {
       poll.wait(longestMs);
+      clock.read();
       busyPolling.slept(0, true);
       return startMs + longestMs;
     }
     const untilMs = startMs + Math.min(limitMs, busyPolling.lookMs);
     while (clock.nowMs < untilMs) {
-      if (poll.wait(0) > 0) {
+      const ready = poll.wait(0);
+      clock.read();
+      if (ready > 0) {
         busyPolling.found();
         return untilMs;
       }
-      clock.read();
     }
     const sinceMs = clock.nowMs;
     poll.wait(longestMs);
