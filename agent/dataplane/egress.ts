@@ -215,7 +215,7 @@ export class Egress {
     return NO_REASON;
   }
 
-  /** RFC 1071 over what the virtio_net_hdr names; false when that is not inside the packet. */
+  /** RFC 1071 over what the virtio_net_hdr names, where the packet was read; false when that is not inside the packet. */
   #completeChecksum(offset: number, length: number): boolean {
     const { bytes, view, sum } = this.#memory;
     const ip = offset + VIRTIO_NET_HDR_BYTES;
