@@ -2,7 +2,8 @@
 // node's offloads. Over the whole batch: other flows' packets may lie between. The kernels (assembly/merging.ts) take what continues a
 // write; here writes are begun and, in the end, given their headers. The rules are the kernel's GRO (net/ipv4/{tcp,udp}_offload.c) and
 // stricter: no IPv4 options, no fragments, the same headers but for what counts up, flags ACK, ECE and on the last PSH, equal sizes but
-// for a shorter last one, checksums verified. Invariant: segmenting what was merged gives the very packets back, in each flow's order.
+// for a shorter last one, checksums verified. Invariant: segmenting what was merged gives the very packets back, in each flow's order
+// (but that the identifications of UDP with DF, which RFC 6864 gives no meaning, count up where they were all one).
 import { complement, storeWord } from '../../proto/checksum.ts';
 import {
   IPV4_CHECKSUM_OFFSET,
@@ -125,9 +126,8 @@ export class Coalescing {
   }
 
   #open(row: number, write: number, ip: number, headerBytes: number, payloadBytes: number): number {
-    if (this.#used === FLOWS) this.finish();
     const { view } = this.#memory;
-    const flow = this.#flows + this.#used++ * FLOW_BYTES;
+    const flow = this.#used < FLOWS ? this.#flows + this.#used++ * FLOW_BYTES : this.#reuse();
     view.setUint32(flow + FLOW_STATE, FLOW_OPEN, true);
     view.setUint32(flow + FLOW_ROW, row, true);
     view.setUint32(flow + FLOW_WRITE, write, true);
@@ -140,15 +140,32 @@ export class Coalescing {
     return flow;
   }
 
+  /** The record of a write that grows no more, or else of the one that was begun first: it keeps its place in the batch, and has its headers now. */
+  #reuse(): number {
+    const { view } = this.#memory;
+    let chosen = this.#flows;
+    for (let index = 0; index < FLOWS; index++) {
+      const flow = this.#flows + index * FLOW_BYTES;
+      if (view.getUint32(flow + FLOW_STATE, true) !== FLOW_OPEN) {
+        chosen = flow;
+        break;
+      }
+      if (view.getUint32(flow + FLOW_WRITE, true) < view.getUint32(chosen + FLOW_WRITE, true)) chosen = flow;
+    }
+    this.#end(chosen);
+    return chosen;
+  }
+
   /** No write grows any more, and each gets its headers: before the batch is written. */
   finish(): void {
-    for (let index = 0; index < this.#used; index++) {
-      const flow = this.#flows + index * FLOW_BYTES;
-      const write = this.#memory.view.getUint32(flow + FLOW_WRITE, true);
-      if (this.#batch.packetsOf(write) > 1) this.#seal(flow, write);
-      this.#memory.view.setUint32(flow + FLOW_STATE, FLOW_FREE, true);
-    }
+    for (let index = 0; index < this.#used; index++) this.#end(this.#flows + index * FLOW_BYTES);
     this.#used = 0;
+  }
+
+  #end(flow: number): void {
+    const write = this.#memory.view.getUint32(flow + FLOW_WRITE, true);
+    if (this.#batch.packetsOf(write) > 1) this.#seal(flow, write);
+    this.#memory.view.setUint32(flow + FLOW_STATE, FLOW_FREE, true);
   }
 
   /** Gives the write headers of the whole: a changed copy of the first packet's, and the virtio_net_hdr. */

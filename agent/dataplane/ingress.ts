@@ -241,7 +241,7 @@ export class Ingress {
       case IP_PROTOCOL_UDP:
         return this.#acceptUdp(ip, headerBytes, length);
       default:
-        if (fragment !== 0) this.#coalescing.finish(); // of which flow it is cannot be told
+        if (fragment !== 0) this.#coalescing.finish(); // of which flow it is cannot be told: the merges of all end
         this.#batch.begin(sender, ip, length);
         return NO_REASON;
     }
@@ -318,7 +318,7 @@ export class Ingress {
     view.setUint16(header + VIRTIO_NET_GSO_SIZE_OFFSET, gsoSize, true);
   }
 
-  /** A write that is never merged. Earlier writes of its flow grow no more: it must not be overtaken. */
+  /** A write that is never merged. It must not be overtaken by its flow: earlier writes, of all flows since it is rare, grow no more. */
   #beginWrite(ip: number, length: number): number {
     this.#coalescing.finish();
     return this.#batch.begin(OWNER_FIRST_PEER + this.#slot, ip, length);

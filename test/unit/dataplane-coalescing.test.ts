@@ -346,6 +346,29 @@ test("coalescing: another flow's packet in between does not end a merge", () => 
   assert.deepEqual(writes.map(cut), [[segment(0), segment(1)], [between]]);
 });
 
+test("coalescing: a flow whose merges end again and again does not end other flows' merges", () => {
+  const busy = Array.from({ length: 40 }, (_, index) =>
+    segment(index, {}, { sourcePort: 9, flags: index % 2 === 0 ? 0x10 : 0x18 }),
+  );
+  const writes = createRig().receive([segment(0), ...busy, segment(1)]);
+  assert.equal(writes.length, 21);
+  assert.deepEqual(cut(writes[0]!), [segment(0), segment(1)]); // !: as many as counted
+  assert.deepEqual(writes.slice(1).flatMap(cut), busy);
+});
+
+test('coalescing: of more flows than there are records, the one whose merge began first ends', () => {
+  const of = (flow: number, index: number): Uint8Array => segment(index, {}, { sourcePort: 100 + flow });
+  const flows = Array.from({ length: 17 }, (_, flow) => flow);
+  const first = flows.map((flow) => of(flow, 0));
+  const second = flows.toReversed().map((flow) => of(flow, 1));
+  const writes = createRig().receive([...first, ...second]);
+  assert.deepEqual(writes.map(cut), [
+    [of(0, 0)],
+    ...flows.slice(1).map((flow) => [of(flow, 0), of(flow, 1)]),
+    [of(0, 1)],
+  ]);
+});
+
 test('coalescing: a packet of the flow that cannot be merged ends the merge, and nothing overtakes it', () => {
   const fin = segment(1, {}, { flags: 0x11 });
   const fragment = segment(1, { moreFragments: true });
