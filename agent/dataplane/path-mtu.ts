@@ -13,7 +13,7 @@ const NEVER: number = Number.POSITIVE_INFINITY;
 
 /** Searches at once, verifications apart; more peers wait for their turn. */
 export const MOST_SEARCHES = 128;
-/** Of ask(), which is called once a second: so often the size in force is verified. */
+/** Of ask(), which is called with each small probe, at most once a second (probe-round.ts): so often the size in force is verified. */
 const VERIFY_EVERY = 2;
 /** Of ask(): so often one probe of the device's size looks whether the path has recovered. */
 const GLANCE_EVERY = 10;
@@ -120,7 +120,7 @@ export class PathMtu {
     this.#raiseLater(slot, nowMs);
   }
 
-  /** To be called once a second for a peer that answers small probes, when one was just sent to it. */
+  /** To be called for a peer that answers small probes, when one was just sent to it: once a second, or more seldom to a quiet one. */
   ask(slot: number, nowMs: number): void {
     if (this.#ceiling === 0 || this.#peers.get(slot) !== true || this.#searches.has(slot)) return;
     const turn = this.#asked[slot]!; // !: below PEER_SLOTS

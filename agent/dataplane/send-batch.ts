@@ -13,7 +13,7 @@ export const TRAIN_SEGMENTS = 64;
 export const TRAIN_BYTES = 65_507;
 /** sizeof(struct mmsghdr): a struct msghdr and the length that the kernel writes. */
 export const MMSGHDR_BYTES = 64;
-/** add() found no room: flush and ask again. */
+/** place() found no room: flush and ask again. */
 export const FULL = -1;
 
 const MSGHDR_NAME = 0;

@@ -50,7 +50,7 @@ export const pingCommand: Command = {
   summary: 'round trips through the tunnel, hop by hop: underlay, data plane, node, pod',
   help: `Asks each hop on the way to a node or pod, through the path that pods' packets take:
   underlay     the other machine's own address, past the tunnel
-  data plane   the other agent's data plane, by the probes that the two exchange each second
+  data plane   the other agent's data plane, by the probes that the two exchange
   node         the other node's stack behind its tunnel: the bridge's address
   pod          the pod itself
 The first hop that is silent is where to look. A pod of this node is known by name (NAMESPACE/NAME), one elsewhere by its address.
