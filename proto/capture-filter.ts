@@ -42,7 +42,6 @@ export interface CaptureFilter {
   readonly snapLength: number;
 }
 
-export const FILTER_BYTES = 32;
 const ANY = 0xffff_ffff;
 const HOST_ANY = 0xff;
 

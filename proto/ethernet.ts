@@ -14,7 +14,6 @@ export const MAC_BYTES = 6;
 
 export const ETHERTYPE_IPV4 = 0x0800;
 export const ETHERTYPE_ARP = 0x0806;
-export const ETHERTYPE_IPV6 = 0x86dd;
 /** IEEE 802 local experimental 1: our peer probe (probe.ts). */
 export const ETHERTYPE_PROBE = 0x88b5;
 

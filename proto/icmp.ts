@@ -20,8 +20,6 @@ export const ICMP_NEXT_HOP_MTU_OFFSET = 6;
 export const ICMP_HEADER_BYTES = 8;
 /** An error's IPv4 packet is no longer than this (RFC 1812 section 4.3.2.3). */
 export const ICMP_ERROR_MAX_PACKET_BYTES = 576;
-/** Of the refused packet's payload, at the least (RFC 792). */
-export const ICMP_ERROR_MIN_QUOTED_PAYLOAD_BYTES = 8;
 
 export const ICMP_ECHO_REPLY = 0;
 export const ICMP_DESTINATION_UNREACHABLE = 3;
@@ -31,12 +29,9 @@ export const ICMP_ECHO_REQUEST = 8;
 export const ICMP_TIME_EXCEEDED = 11;
 export const ICMP_PARAMETER_PROBLEM = 12;
 
-export const ICMP_CODE_NET_UNREACHABLE = 0;
 export const ICMP_CODE_HOST_UNREACHABLE = 1;
-export const ICMP_CODE_PROTOCOL_UNREACHABLE = 2;
 export const ICMP_CODE_PORT_UNREACHABLE = 3;
 export const ICMP_CODE_FRAGMENTATION_NEEDED = 4;
-export const ICMP_CODE_ADMINISTRATIVELY_PROHIBITED = 13;
 
 /** Types that report an error: never answered by another error (RFC 1122 section 3.2.2). */
 export const isIcmpErrorType = (type: number): boolean =>

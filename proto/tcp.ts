@@ -29,29 +29,21 @@ export const TCP_MAX_HEADER_BYTES = 60;
 // Bits of the byte at TCP_FLAGS_OFFSET.
 export const TCP_FLAG_FIN = 0x01;
 export const TCP_FLAG_SYN = 0x02;
-export const TCP_FLAG_RST = 0x04;
 export const TCP_FLAG_PSH = 0x08;
 export const TCP_FLAG_ACK = 0x10;
-export const TCP_FLAG_URG = 0x20;
 export const TCP_FLAG_ECE = 0x40;
 export const TCP_FLAG_CWR = 0x80;
-/** Accurate ECN (RFC 9768): bit 0 of the byte before; above it three reserved bits. */
-export const TCP_FLAG_AE = 0x100;
 
 export const TCP_OPTION_END = 0;
 export const TCP_OPTION_NO_OPERATION = 1;
 export const TCP_OPTION_MAXIMUM_SEGMENT_SIZE = 2;
-export const TCP_OPTION_WINDOW_SCALE = 3;
-export const TCP_OPTION_SACK_PERMITTED = 4;
-export const TCP_OPTION_SACK = 5;
-export const TCP_OPTION_TIMESTAMPS = 8;
 
 export interface TcpSegment {
   readonly sourcePort: number;
   readonly destinationPort: number;
   readonly sequence: number;
   readonly acknowledgment: number;
-  /** Twelve bits: TCP_FLAG_* and, above AE, the three reserved bits, carried and not interpreted. */
+  /** Twelve bits: TCP_FLAG_*, and from the byte before it AE (Accurate ECN, RFC 9768) and the three reserved bits, not interpreted. */
   readonly flags: number;
   readonly window: number;
   /** As on the wire, big-endian; swapBytes gives checksum.ts' order. */

@@ -11,13 +11,11 @@ export const UDP_DESTINATION_PORT_OFFSET = 2;
 export const UDP_LENGTH_OFFSET = 4;
 export const UDP_CHECKSUM_OFFSET = 6;
 export const UDP_HEADER_BYTES = 8;
-/** No checksum was computed; a computed 0 is sent as 0xffff. */
-export const UDP_NO_CHECKSUM = 0;
 
 export interface UdpDatagram {
   readonly sourcePort: number;
   readonly destinationPort: number;
-  /** As on the wire, big-endian; swapBytes gives checksum.ts' order. */
+  /** As on the wire, big-endian; swapBytes gives checksum.ts' order. 0 = none was computed; a computed 0 is sent as 0xffff. */
   readonly checksum: number;
   readonly payload: Uint8Array;
 }

@@ -18,7 +18,6 @@ export const VIRTIO_NET_HDR_BYTES = 10;
 /** The transport checksum holds the pseudo header's sum only: complete it from checksum start on. */
 export const VIRTIO_NET_HDR_F_NEEDS_CSUM = 1;
 export const VIRTIO_NET_HDR_F_DATA_VALID = 2;
-export const VIRTIO_NET_HDR_F_RSC_INFO = 4;
 
 // Values of the byte at VIRTIO_NET_GSO_TYPE_OFFSET.
 export const VIRTIO_NET_HDR_GSO_NONE = 0;

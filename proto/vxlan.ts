@@ -10,9 +10,7 @@ import { type Decoded, decoded, refused } from './decoded.ts';
 export const VXLAN_FLAGS_OFFSET = 0;
 export const VXLAN_VNI_OFFSET = 4;
 export const VXLAN_HEADER_BYTES = 8;
-/** The I flag: the network identifier is valid. */
-export const VXLAN_FLAG_VNI = 0x08;
-/** The whole first word of a valid header, big-endian. */
+/** The whole first word of a valid header, big-endian: the I flag, the network identifier is valid. */
 export const VXLAN_FLAGS_WORD = 0x0800_0000;
 /** Shift of the network identifier in the second word; the bits below are reserved. */
 export const VXLAN_VNI_SHIFT = 8;

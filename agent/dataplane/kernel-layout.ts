@@ -36,7 +36,6 @@ export const FLOW_OPEN = 1;
 export const FLOW_CLOSED = 2;
 
 export const STEP_ONE = 1;
-export const STEP_NONE = 0;
 /** UDP without fragmentation whose second packet has not come: RFC 6864 leaves the identification of such packets to the sender. */
 export const STEP_UNKNOWN = 2;
 

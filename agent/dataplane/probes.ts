@@ -54,8 +54,8 @@ export interface ProbeOptions {
   readonly clock: Clock;
   /** 0 ≤ x < 1. */
   readonly random: () => number;
-  /** Sends one datagram to the peer of a slot, at once; false when it did not leave. */
-  readonly send: (offset: number, length: number, slot: number) => boolean;
+  /** Sends one datagram to the peer of a slot, at once. */
+  readonly send: (offset: number, length: number, slot: number) => void;
   /** As send, but never fragmented: false when it is larger than the interface takes, true whatever else becomes of it. */
   readonly sendWhole: (offset: number, length: number, slot: number) => boolean;
 }

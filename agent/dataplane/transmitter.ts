@@ -94,11 +94,11 @@ export class Transmitter {
   }
 
   /** One datagram at once, outside of any batch: probes. */
-  sendNow(offset: number, length: number, slot: number): boolean {
+  sendNow(offset: number, length: number, slot: number): void {
     setPointer(this.#memory, this.#singleMessage, this.#records.addressOf(slot));
     setIovec(this.#memory, this.#singleIovec, offset, length);
     if (this.#tap.isOn) this.#tap.sent(offset, length, slot);
-    return this.#calls.sendmsg(this.#sockets[0]!, this.#base + this.#singleMessage, FLAGS) >= 0; // !: there is one
+    this.#calls.sendmsg(this.#sockets[0]!, this.#base + this.#singleMessage, FLAGS); // !: there is one
   }
 
   /** As many trains from `first` on as share its socket, by one call; returns how many were sent, 0 = see errno. */

@@ -14,7 +14,6 @@ import {
 import { IOVEC_BYTES, type PacketMemory, setIovec } from './packet-memory.ts';
 
 export const WRITES = 64;
-export const NO_WRITE = -1;
 
 /** Of IPv4 and TCP together: no IPv4 options, all TCP options. */
 const OWN_HEADERS_BYTES = 80;
