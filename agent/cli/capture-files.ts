@@ -14,14 +14,13 @@ import {
   encodeCaptureHeader,
 } from '../../proto/capture-ring.ts';
 import { Arena, type Region } from '../linux/arena.ts';
-import { errnoName, errno, libc, systemError } from '../linux/libc.ts';
+import { errnoName, errno, libc } from '../linux/libc.ts';
+import { mapShared } from '../linux/shared-file.ts';
 import { OperationError, codeOf } from '../operation-error.ts';
 import { readRoleStates, rolesPath } from '../role-states.ts';
 
 const LOCK_FILE = 'capture.lock';
 const LOCK_EX_NB = 6;
-const PROT_READ_WRITE = 3;
-const MAP_SHARED_FIXED = 0x11;
 const ALIGNMENT = 65_536;
 const CHUNK = new Uint8Array(ALIGNMENT);
 
@@ -106,8 +105,7 @@ function makeFile(path: string, header: Uint8Array, region: Region): void {
   try {
     for (let at = 0; at < CAPTURE_BYTES; at += CHUNK.length) writeSync(fd, CHUNK, 0, CHUNK.length, at);
     writeSync(fd, header, 0, header.length, 0);
-    const mapped = libc.mmap(region.address, CAPTURE_BYTES, PROT_READ_WRITE, MAP_SHARED_FIXED, fd, 0);
-    if (mapped !== region.address) throw systemError(`map ${unfinished}`);
+    mapShared(region, fd, unfinished);
     renameSync(unfinished, path);
   } catch (error) {
     rmSync(unfinished, { force: true });

@@ -14,16 +14,13 @@ import {
   captureState,
 } from '../../proto/capture-ring.ts';
 import type { Region } from '../linux/arena.ts';
-import { libc } from '../linux/libc.ts';
+import { mapShared, unmapShared } from '../linux/shared-file.ts';
 import { portOf } from '../linux/udp-socket.ts';
 import type { Clock } from './clock.ts';
 import type { PacketMemory } from './packet-memory.ts';
 import type { PeerRecords } from './peer-records.ts';
 import type { Tap } from './tap.ts';
 
-const PROT_READ_WRITE = 3;
-const MAP_SHARED_FIXED = 0x11;
-const MAP_PRIVATE_FIXED_ANONYMOUS = 0x32;
 const NOTHING = -1;
 
 export interface CaptureFileOptions {
@@ -76,14 +73,13 @@ export class CaptureFile {
         const silentMs = clock.nowMs - state.leaseMs;
         if (silentMs > ABANDONED_MS && inodeOf(path) === ino) unlinkSync(path);
         if (silentMs > LEASE_MS) return;
-        const mapped = libc.mmap(region.address, CAPTURE_BYTES, PROT_READ_WRITE, MAP_SHARED_FIXED, fd, 0);
-        if (mapped !== region.address) return;
+        mapShared(region, fd, path);
         this.#inode = ino;
       } finally {
         closeSync(fd);
       }
     } catch {
-      return; // taken away meanwhile, or not ours to read
+      return; // taken away meanwhile, or not ours to read or map
     }
     this.#ring = new CaptureRingWriter(memory, region.offset);
     this.#ring.begin(process.pid, sockets.map(portOf));
@@ -96,7 +92,7 @@ export class CaptureFile {
     tap.turnOff();
     this.#ring = undefined;
     this.#inode = NOTHING;
-    libc.mmap(region.address, CAPTURE_BYTES, PROT_READ_WRITE, MAP_PRIVATE_FIXED_ANONYMOUS, NOTHING, 0);
+    unmapShared(region);
   }
 }
 

@@ -17,7 +17,6 @@ export interface PacketMemory {
   allocate(byteLength: number, alignment?: number): number;
 }
 
-export const IOVEC_BYTES = 16;
 const TWO_TO_32 = 0x1_0000_0000;
 
 /** The two halves of an address. */

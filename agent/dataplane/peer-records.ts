@@ -12,6 +12,7 @@ import {
 import { storeMac } from '../../proto/ethernet.ts';
 import { PEER_SLOTS } from '../../proto/dataplane-stats.ts';
 import type { ForwardingTable } from '../../proto/forwarding-table.ts';
+import { SOCKADDR_IN_BYTES, storeSocketAddress } from '../../proto/socket-address.ts';
 import {
   VXLAN_FLAGS_OFFSET,
   VXLAN_FLAGS_WORD,
@@ -21,11 +22,9 @@ import {
 } from '../../proto/vxlan.ts';
 import type { PacketMemory } from './packet-memory.ts';
 
-export const SOCKADDR_IN_BYTES = 16;
 /** VXLAN and inner Ethernet: what precedes the inner IPv4 packet in a datagram. */
 export const OVERLAY_HEADER_BYTES: number = VXLAN_HEADER_BYTES + ETHERNET_HEADER_BYTES;
 
-const AF_INET = 2;
 const RECORD_BYTES = 64;
 const NO_LIMIT = 0xffff;
 
@@ -42,10 +41,7 @@ export class PeerRecords {
   write(table: ForwardingTable): void {
     const { view } = this.#memory;
     for (const peer of table.peers) {
-      const address = this.addressOf(peer.slot);
-      view.setUint16(address, AF_INET, true);
-      view.setUint16(address + 2, peer.port);
-      view.setUint32(address + 4, peer.address);
+      storeSocketAddress(view, this.addressOf(peer.slot), peer);
       const header = this.headerOf(peer.slot);
       view.setUint32(header + VXLAN_FLAGS_OFFSET, VXLAN_FLAGS_WORD);
       view.setUint32(header + VXLAN_VNI_OFFSET, (table.vni << VXLAN_VNI_SHIFT) >>> 0);

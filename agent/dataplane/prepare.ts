@@ -11,9 +11,9 @@ import { type ForwardingTable, OWNER_FIRST_PEER } from '../../proto/forwarding-t
 import { invariant } from '../../proto/invariant.ts';
 import { inFlightFileOf, statsFileOf } from '../../proto/worker-files.ts';
 import { Arena, type Region } from '../linux/arena.ts';
-import { check, errnoName, libc, systemError } from '../linux/libc.ts';
+import { check, errnoName, libc } from '../linux/libc.ts';
 import { monotonicMs } from '../linux/monotonic-clock.ts';
-import { createSharedFile } from '../linux/shared-file.ts';
+import { createSharedFile, mapShared } from '../linux/shared-file.ts';
 import { attachTun } from '../linux/tun.ts';
 import { BusyPolling } from './busy-polling.ts';
 import { CaptureFile } from './capture-file.ts';
@@ -41,8 +41,6 @@ import { WriteBatch } from './write-batch.ts';
 /** Without the statistics of other workers. */
 const ARENA_BYTES = 15 << 20;
 const MAP_ALIGNMENT = 65_536;
-const PROT_READ_WRITE = 3;
-const MAP_SHARED_FIXED = 0x11;
 const O_CLOEXEC = 0o2000000;
 
 export interface Descriptors {
@@ -182,7 +180,7 @@ export function prepareDataplane(options: {
       worker = turn;
       if (worker > 0) takeDescriptors(descriptors, worker);
       const mapStats = (region: Region, of: number): void =>
-        mapShared(region, join(options.runDirectory, statsFileOf(of)));
+        mapFile(region, join(options.runDirectory, statsFileOf(of)));
       mapStats(statsRegion, worker);
       for (const [index, region] of otherRegions.entries()) {
         if (worker === 0) mapStats(region, index + 1);
@@ -200,7 +198,7 @@ export function prepareDataplane(options: {
       map() {
         const path = join(options.runDirectory, inFlightFileOf(worker));
         createSharedFile(path, IN_FLIGHT_BYTES);
-        mapShared(inFlightRegion, path);
+        mapFile(inFlightRegion, path);
         return inFlight.takeOver();
       },
       handedOn: () => inFlight.handedOn(),
@@ -264,11 +262,10 @@ function takeDescriptors({ control, tun, receive, others }: Descriptors, worker:
 }
 
 /** Puts the file in the region's place. */
-function mapShared(region: Region, path: string): void {
+function mapFile(region: Region, path: string): void {
   const fd = openSync(path, constants.O_RDWR);
   try {
-    const mapped = libc.mmap(region.address, region.byteLength, PROT_READ_WRITE, MAP_SHARED_FIXED, fd, 0);
-    if (mapped !== region.address) throw systemError(`map ${path}`, { mapped });
+    mapShared(region, fd, path);
   } finally {
     closeSync(fd);
   }

@@ -4,9 +4,9 @@ import { constants } from 'node:os';
 
 import { errno, libc } from '../linux/libc.ts';
 import { openProbeSocket } from '../linux/udp-socket.ts';
-import { type PacketMemory, IOVEC_BYTES, setIovec, setPointer } from './packet-memory.ts';
-import { type PeerRecords, SOCKADDR_IN_BYTES } from './peer-records.ts';
-import { MMSGHDR_BYTES } from './send-batch.ts';
+import { SingleMessage } from './message-header.ts';
+import type { PacketMemory } from './packet-memory.ts';
+import type { PeerRecords } from './peer-records.ts';
 import type { Tap } from './tap.ts';
 
 const { EMSGSIZE } = constants.errno;
@@ -24,17 +24,11 @@ export interface ProbeSocketOptions {
 export class ProbeSocket {
   readonly #options: ProbeSocketOptions;
   #fd = CLOSED;
-  readonly #message: number;
-  readonly #iovec: number;
+  readonly #message: SingleMessage;
 
   constructor(options: ProbeSocketOptions) {
-    const { memory } = options;
     this.#options = options;
-    this.#message = memory.allocate(MMSGHDR_BYTES);
-    this.#iovec = memory.allocate(IOVEC_BYTES);
-    setPointer(memory, this.#message + 16, this.#iovec);
-    memory.view.setUint32(this.#message + 8, SOCKADDR_IN_BYTES, true);
-    memory.view.setUint32(this.#message + 24, 1, true);
+    this.#message = new SingleMessage(options.memory);
   }
 
   /** `near` is a socket that is bound to the underlay's address. Throws OperationError (errno's name). */
@@ -44,11 +38,10 @@ export class ProbeSocket {
 
   /** False when the datagram is larger than the interface takes. */
   sendWhole(offset: number, length: number, slot: number): boolean {
-    const { memory, base, records, tap } = this.#options;
+    const { base, records, tap } = this.#options;
     if (tap?.isOn === true) tap.sent(offset, length, slot);
-    setPointer(memory, this.#message, records.addressOf(slot));
-    setIovec(memory, this.#iovec, offset, length);
-    const sent = libc.sendmsg(this.#fd, base + this.#message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    this.#message.set(records.addressOf(slot), offset, length);
+    const sent = libc.sendmsg(this.#fd, base + this.#message.offset, MSG_DONTWAIT | MSG_NOSIGNAL);
     return sent >= 0 || errno() !== EMSGSIZE;
   }
 }

@@ -5,11 +5,22 @@
 // must read the same.
 import { constants } from 'node:os';
 
+import { SOCKADDR_IN_BYTES, addressAt, portAt } from '../../proto/socket-address.ts';
 import { errno, libc } from '../linux/libc.ts';
 import type { ReceivedDatagram } from './ingress.ts';
-import { type PacketMemory, IOVEC_BYTES, setIovec, setPointer } from './packet-memory.ts';
-import { SOCKADDR_IN_BYTES } from './peer-records.ts';
-import { MMSGHDR_BYTES } from './send-batch.ts';
+import { IOVEC_BYTES } from './kernel-layout.ts';
+import {
+  MMSGHDR_BYTES,
+  MMSGHDR_LENGTH,
+  MSGHDR_CONTROL,
+  MSGHDR_CONTROL_LENGTH,
+  MSGHDR_FLAGS,
+  MSGHDR_IOVEC,
+  MSGHDR_IOVEC_COUNT,
+  MSGHDR_NAME,
+  MSGHDR_NAME_LENGTH,
+} from './message-header.ts';
+import { type PacketMemory, setIovec, setPointer } from './packet-memory.ts';
 
 export const DATAGRAMS_AT_ONCE = 64;
 /** About so much is received at once: more would not stay in the processor's cache until it is written. */
@@ -31,15 +42,6 @@ const CMSG_WITH_INT_BYTES = 20;
 const ARMED_NAME_BYTES = 2 * SOCKADDR_IN_BYTES;
 /** Errors of earlier datagrams (ICMP) come out of recvmmsg; so many in a row are passed over. */
 const PENDING_ERRORS = 8;
-
-const MSGHDR_NAME = 0;
-const MSGHDR_NAME_LENGTH = 8;
-const MSGHDR_IOVEC = 16;
-const MSGHDR_IOVEC_COUNT = 24;
-const MSGHDR_CONTROL = 32;
-const MSGHDR_CONTROL_LENGTH = 40;
-const MSGHDR_FLAGS = 48;
-const MMSGHDR_LENGTH = 56;
 
 export class Receiver {
   readonly #memory: PacketMemory;
@@ -138,8 +140,8 @@ export class Receiver {
     const truncated = (view.getUint32(message + MSGHDR_FLAGS, true) & MSG_TRUNC) !== 0;
     datagram.offset = this.#bufferOf(index);
     datagram.length = truncated ? 0 : Math.min(BUFFER_BYTES, this.#lengthOf(index));
-    datagram.sourcePort = view.getUint16(this.#names + index * SOCKADDR_IN_BYTES + 2);
-    datagram.source = view.getUint32(this.#names + index * SOCKADDR_IN_BYTES + 4);
+    datagram.sourcePort = portAt(view, this.#names + index * SOCKADDR_IN_BYTES);
+    datagram.source = addressAt(view, this.#names + index * SOCKADDR_IN_BYTES);
     const hasSize =
       view.getUint32(message + MSGHDR_CONTROL_LENGTH, true) >= CMSG_WITH_INT_BYTES &&
       view.getUint32(control + 8, true) === SOL_UDP &&

@@ -2,8 +2,18 @@
 // each one struct mmsghdr with an iovec array and, from two segments on, a UDP_SEGMENT control message. Segments may be added to the
 // newest train of a socket until it is closed by a short one. Invariant: segment i of a train is its iovecs 2i (headers) and 2i + 1
 // (payload, which stays where it was read), so that a train that the kernel refuses can be sent one by one.
-import { type PacketMemory, IOVEC_BYTES, setIovec, setPointer } from './packet-memory.ts';
-import { SOCKADDR_IN_BYTES } from './peer-records.ts';
+import { SOCKADDR_IN_BYTES } from '../../proto/socket-address.ts';
+import { IOVEC_BYTES } from './kernel-layout.ts';
+import {
+  MMSGHDR_BYTES,
+  MSGHDR_CONTROL,
+  MSGHDR_CONTROL_LENGTH,
+  MSGHDR_IOVEC,
+  MSGHDR_IOVEC_COUNT,
+  MSGHDR_NAME,
+  MSGHDR_NAME_LENGTH,
+} from './message-header.ts';
+import { type PacketMemory, setIovec, setPointer } from './packet-memory.ts';
 
 export const SEND_SOCKETS = 8;
 export const TRAINS = 64;
@@ -11,17 +21,9 @@ export const TRAINS = 64;
 export const TRAIN_SEGMENTS = 64;
 /** Largest UDP payload over IPv4 without options. */
 export const TRAIN_BYTES = 65_507;
-/** sizeof(struct mmsghdr): a struct msghdr and the length that the kernel writes. */
-export const MMSGHDR_BYTES = 64;
 /** place() found no room: flush and ask again. */
 export const FULL = -1;
 
-const MSGHDR_NAME = 0;
-const MSGHDR_NAME_LENGTH = 8;
-const MSGHDR_IOVEC = 16;
-const MSGHDR_IOVEC_COUNT = 24;
-const MSGHDR_CONTROL = 32;
-const MSGHDR_CONTROL_LENGTH = 40;
 const SOL_UDP = 17;
 const UDP_SEGMENT = 103;
 const CMSG_BYTES = 18; // CMSG_LEN(2)

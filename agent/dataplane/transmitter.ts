@@ -5,9 +5,10 @@ import { constants } from 'node:os';
 import { OWNER_FIRST_PEER } from '../../proto/forwarding-table.ts';
 import { type Call, errno, libc } from '../linux/libc.ts';
 import type { ReportFailure } from './report.ts';
-import { type PacketMemory, IOVEC_BYTES, setIovec, setPointer } from './packet-memory.ts';
-import { OVERLAY_HEADER_BYTES, type PeerRecords, SOCKADDR_IN_BYTES } from './peer-records.ts';
-import { MMSGHDR_BYTES, type SendBatch } from './send-batch.ts';
+import { SingleMessage } from './message-header.ts';
+import type { PacketMemory } from './packet-memory.ts';
+import { OVERLAY_HEADER_BYTES, type PeerRecords } from './peer-records.ts';
+import type { SendBatch } from './send-batch.ts';
 import { type DataplaneStats, COUNTER, DROP } from './stats.ts';
 import { Tap } from './tap.ts';
 
@@ -55,8 +56,7 @@ export class Transmitter {
   readonly #tap: Tap;
   readonly #calls: SendCalls;
   readonly #pollEntry: number;
-  readonly #singleMessage: number;
-  readonly #singleIovec: number;
+  readonly #single: SingleMessage;
   #waitsLeft = 0;
 
   constructor(options: TransmitterOptions) {
@@ -70,11 +70,7 @@ export class Transmitter {
     this.#tap = options.tap ?? new Tap(memory);
     this.#calls = options.calls ?? SYSTEM;
     this.#pollEntry = memory.allocate(8); // struct pollfd
-    this.#singleMessage = memory.allocate(MMSGHDR_BYTES);
-    this.#singleIovec = memory.allocate(IOVEC_BYTES);
-    setPointer(memory, this.#singleMessage + 16, this.#singleIovec);
-    memory.view.setUint32(this.#singleMessage + 8, SOCKADDR_IN_BYTES, true);
-    memory.view.setUint32(this.#singleMessage + 24, 1, true);
+    this.#single = new SingleMessage(memory);
   }
 
   /** Sends and clears the batch. */
@@ -95,10 +91,9 @@ export class Transmitter {
 
   /** One datagram at once, outside of any batch: probes. */
   sendNow(offset: number, length: number, slot: number): void {
-    setPointer(this.#memory, this.#singleMessage, this.#records.addressOf(slot));
-    setIovec(this.#memory, this.#singleIovec, offset, length);
+    this.#single.set(this.#records.addressOf(slot), offset, length);
     if (this.#tap.isOn) this.#tap.sent(offset, length, slot);
-    this.#calls.sendmsg(this.#sockets[0]!, this.#base + this.#singleMessage, FLAGS); // !: there is one
+    this.#calls.sendmsg(this.#sockets[0]!, this.#base + this.#single.offset, FLAGS); // !: there is one
   }
 
   /** As many trains from `first` on as share its socket, by one call; returns how many were sent, 0 = see errno. */

@@ -4,6 +4,7 @@
 import { invariant } from '../../proto/invariant.ts';
 import { VIRTIO_NET_HDR_BYTES } from '../../proto/virtio-net.ts';
 import {
+  IOVEC_BYTES,
   LEDGER_BYTES,
   LEDGER_IOVECS,
   LEDGER_PACKETS,
@@ -11,7 +12,7 @@ import {
   LEDGER_WIRE_BYTES,
   WRITE_IOVECS_STRIDE,
 } from './kernel-layout.ts';
-import { IOVEC_BYTES, type PacketMemory, setIovec } from './packet-memory.ts';
+import { type PacketMemory, setIovec } from './packet-memory.ts';
 
 export const WRITES = 64;
 

@@ -5,9 +5,9 @@ import { constants } from 'node:os';
 
 import type { Ipv4 } from '../../proto/address.ts';
 import { ICMP_ECHO_REPLY, ICMP_ECHO_REQUEST, ICMP_HEADER_BYTES } from '../../proto/icmp.ts';
+import { SOCKADDR_IN_BYTES, storeSocketAddress } from '../../proto/socket-address.ts';
 import { Arena, type Region } from './arena.ts';
 import { check, errno, errnoName, libc } from './libc.ts';
-import { SOCKADDR_IN_BYTES, writeSocketAddress } from './udp-socket.ts';
 
 const AF_INET = 2;
 const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0o4000 | 0o2000000;
@@ -50,7 +50,7 @@ export function openEchoSocket(address: Ipv4): EchoSocket {
     icmp >= 0
       ? icmp
       : check(libc.socket(AF_INET, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0), () => 'open a socket for round trips');
-  writeSocketAddress(small, address, means === 'icmp' ? 0 : CLOSED_PORT);
+  storeSocketAddress(small.view, 0, { address, port: means === 'icmp' ? 0 : CLOSED_PORT });
   if (libc.connect(fd, small.address, SOCKADDR_IN_BYTES) < 0) {
     const code = errnoName(errno());
     libc.close(fd);

@@ -1,6 +1,7 @@
 // The tunnel's UDP sockets (udp(7), socket(7)). One for each worker receives on the tunnel port (reuseport-steering.ts says which gets
 // what); several send, each from a port of its own, so that the outer source port carries inner-flow entropy for ECMP, RSS and SO_REUSEPORT.
 import { type Ipv4, formatIpv4, ipv4 } from '../../proto/address.ts';
+import { SOCKADDR_IN_BYTES, addressAt, portAt, storeSocketAddress } from '../../proto/socket-address.ts';
 import { OperationError, codeOf } from '../operation-error.ts';
 import { Arena, type Region } from './arena.ts';
 import { check, libc } from './libc.ts';
@@ -24,7 +25,6 @@ const UDP_GRO = 104;
 /** Holds 50,000 packets/s of 1,400 B for the time that a data plane takes to come back (kernel memory, charged only when used). */
 const RECEIVE_BUFFER_BYTES = 64 << 20;
 const SEND_BUFFER_BYTES = 8 << 20;
-export const SOCKADDR_IN_BYTES = 16;
 /** Sockets that are opened and given up for their port at most. */
 const PASSED_OVER = 64;
 
@@ -49,13 +49,6 @@ function allocated(): Memory {
     instruction: arena.allocate(8),
   };
   return memory;
-}
-
-/** Writes a struct sockaddr_in. */
-export function writeSocketAddress(region: Region, address: Ipv4, port: number): void {
-  region.view.setUint16(0, AF_INET, true);
-  region.view.setUint16(2, port, false);
-  region.view.setUint32(4, address, false);
 }
 
 export interface SocketAddress {
@@ -149,7 +142,7 @@ export function openProbeSocket(near: number): number {
 /** Throws OperationError: PORT_IN_USE, ADDRESS_NOT_LOCAL. */
 export function bindSocket(fd: number, to: SocketAddress): void {
   const { address } = allocated();
-  writeSocketAddress(address, to.address, to.port);
+  storeSocketAddress(address.view, 0, to);
   try {
     check(
       libc.bind(fd, address.address, SOCKADDR_IN_BYTES),
@@ -161,9 +154,9 @@ export function bindSocket(fd: number, to: SocketAddress): void {
 }
 
 /** Of a bound socket. */
-export const portOf = (fd: number): number => nameOf(fd).getUint16(2);
+export const portOf = (fd: number): number => portAt(nameOf(fd), 0);
 
-const localAddressOf = (fd: number): Ipv4 => ipv4(nameOf(fd).getUint32(4));
+const localAddressOf = (fd: number): Ipv4 => ipv4(addressAt(nameOf(fd), 0));
 
 /** The struct sockaddr_in that a socket is bound to; overwritten by the next call. */
 function nameOf(fd: number): DataView {
