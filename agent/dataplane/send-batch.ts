@@ -1,7 +1,9 @@
 // Datagrams on their way out, as the kernel wants them: trains of up to 64 segments of one size to one peer (the last may be shorter),
 // each one struct mmsghdr with an iovec array and, from two segments on, a UDP_SEGMENT control message. Segments may be added to the
-// newest train of a socket until it is closed by a short one. Invariant: segment i of a train is its iovecs 2i (headers) and 2i + 1
-// (payload, which stays where it was read), so that a train that the kernel refuses can be sent one by one.
+// newest train from a socket to a peer until it is closed by a short one; a flow has one socket and one peer, so its order is kept.
+// Invariant: segment i of a train is its iovecs 2i (headers) and 2i + 1 (payload, which stays where it was read), so that a train that
+// the kernel refuses can be sent one by one.
+import { STATS_ROWS } from '../../proto/dataplane-stats.ts';
 import { SOCKADDR_IN_BYTES } from '../../proto/socket-address.ts';
 import { IOVEC_BYTES } from './kernel-layout.ts';
 import {
@@ -44,7 +46,8 @@ export class SendBatch {
   readonly segmentBytes: Uint16Array = new Uint16Array(TRAINS);
   readonly totalBytes: Uint32Array = new Uint32Array(TRAINS);
   readonly #closed: Uint8Array = new Uint8Array(TRAINS);
-  readonly #newest: Int32Array = new Int32Array(SEND_SOCKETS).fill(NO_TRAIN);
+  /** By row and socket. */
+  readonly #newest: Int8Array = new Int8Array(STATS_ROWS * SEND_SOCKETS).fill(NO_TRAIN);
   readonly #memory: PacketMemory;
   readonly #messages: number;
   readonly #iovecs: number;
@@ -76,13 +79,14 @@ export class SendBatch {
     return this.#iovecs + train * IOVEC_STRIDE;
   }
 
-  /** The train that takes a segment of `bytes` from `socket` to the peer of `row`: the socket's newest while it fits, or a new one. */
+  /** The train that takes a segment of `bytes` from `socket` to the peer of `row`: their newest while it fits, or a new one. */
   place(socket: number, row: number, bytes: number): number {
-    const newest = this.#newest[socket]!; // !: below SEND_SOCKETS
-    if (newest !== NO_TRAIN && this.#takes(newest, row, bytes)) return newest;
+    const key = row * SEND_SOCKETS + socket;
+    const newest = this.#newest[key]!; // !: below STATS_ROWS and SEND_SOCKETS
+    if (newest !== NO_TRAIN && this.#takes(newest, bytes)) return newest;
     if (this.trains === TRAINS) return FULL;
     const train = this.trains++;
-    this.#newest[socket] = train;
+    this.#newest[key] = train;
     this.sockets[train] = socket;
     this.rows[train] = row;
     this.segments[train] = 0;
@@ -92,9 +96,8 @@ export class SendBatch {
     return train;
   }
 
-  #takes(train: number, row: number, bytes: number): boolean {
+  #takes(train: number, bytes: number): boolean {
     return (
-      this.rows[train] === row &&
       this.#closed[train] === 0 &&
       bytes <= this.segmentBytes[train]! && // !: a train of this batch
       this.segments[train]! < TRAIN_SEGMENTS && // !: a train of this batch
@@ -176,8 +179,8 @@ export class SendBatch {
   clear(): void {
     for (let train = 0; train < this.trains; train++) {
       setPointer(this.#memory, this.messageOf(train) + MSGHDR_IOVEC, this.iovecsOf(train));
+      this.#newest[this.rows[train]! * SEND_SOCKETS + this.sockets[train]!] = NO_TRAIN; // !: a train of this batch
     }
     this.trains = 0;
-    this.#newest.fill(NO_TRAIN);
   }
 }

@@ -7,6 +7,7 @@ import { Forwarding } from '../../agent/dataplane/forwarding.ts';
 import { PeerRecords } from '../../agent/dataplane/peer-records.ts';
 import { SendBatch } from '../../agent/dataplane/send-batch.ts';
 import { DataplaneStats } from '../../agent/dataplane/stats.ts';
+import { STATS_ROWS } from '../../proto/dataplane-stats.ts';
 import type { Ipv4Packet } from '../../proto/ipv4-packet.ts';
 import type { TcpSegment } from '../../proto/tcp.ts';
 import {
@@ -208,15 +209,34 @@ test('Egress: small packets of one size to one peer share a train, a longer one 
   assert.deepEqual(checkTrains(trains), packets.map(framed));
 });
 
-test('Egress: packets of one size to two peers never share a train', () => {
+test('SendBatch: packets to two peers in turn, or by two sockets, become a train each', () => {
   const memory = testMemory();
   const batch = new SendBatch(memory);
-  const first = batch.place(3, 2 + PEER_SLOT, 100);
-  batch.headers(first, 64, 22);
-  batch.payload(first, 128, 78);
-  assert.equal(batch.place(3, 2 + PEER_SLOT, 100), first);
-  assert.notEqual(batch.place(3, 2 + OTHER_PEER_SLOT, 100), first);
-  assert.notEqual(batch.place(4, 2 + PEER_SLOT, 100), first);
+  const add = (socket: number, row: number, bytes = 100): number => {
+    const train = batch.place(socket, row, bytes);
+    batch.headers(train, 64, 22);
+    batch.payload(train, 128, bytes - 22);
+    return train;
+  };
+  const places = [
+    [3, 2 + PEER_SLOT],
+    [3, 2 + OTHER_PEER_SLOT],
+    [4, 2 + PEER_SLOT],
+    [3, STATS_ROWS - 1],
+  ] as const;
+  for (let round = 0; round < 2; round++) {
+    for (let packet = 0; packet < 5; packet++) {
+      assert.deepEqual(
+        places.map(([socket, row]) => add(socket, row)),
+        [0, 1, 2, 3],
+      );
+    }
+    assert.equal(add(3, 2 + PEER_SLOT, 90), 0, 'a shorter one ends the train');
+    assert.equal(add(3, 2 + PEER_SLOT, 90), 4);
+    assert.equal(add(3, 2 + OTHER_PEER_SLOT), 1);
+    assert.equal(add(3, 2 + PEER_SLOT, 90), 4, 'nothing goes into a train before the newest');
+    batch.clear();
+  }
 });
 
 test('Egress: a full batch is sent and the rest follows, in order', () => {
