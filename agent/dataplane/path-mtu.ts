@@ -20,6 +20,8 @@ const GLANCE_EVERY = 10;
 /** Whole search upwards; doubled, up to the longest, for a path that shrinks again soon after it grew. */
 export const RAISE_MS = 60_000;
 const LONGEST_RAISE_MS = 16 * RAISE_MS;
+/** A path that is raised no more often than that flaps, and the device's MTU, which it may take at times, is no longer looked for either. */
+const GLANCES_UNTIL_MS = 4 * RAISE_MS;
 
 const SHORTEST_TIMEOUT_MS = 150;
 const LONGEST_TIMEOUT_MS = 1000;
@@ -137,8 +139,8 @@ export class PathMtu {
       this.#raiseLater(slot, nowMs);
       search.above(start);
     } else {
-      const isFlapping = this.#raiseEveryMs[slot] !== RAISE_MS;
-      search.verify(start, isBelow && !isFlapping && turn % GLANCE_EVERY === 0);
+      const mayGlance = this.#raiseEveryMs[slot]! <= GLANCES_UNTIL_MS; // !: below PEER_SLOTS
+      search.verify(start, isBelow && mayGlance && turn % GLANCE_EVERY === 0);
     }
     this.#dueMs = Math.min(this.#dueMs, search.deadlineMs);
   }
