@@ -296,7 +296,7 @@ export async function serve({ settings, log, recent, opened, refusal }: ServeOpt
     pool,
     links,
     readiness,
-    settled: Promise.all([link.settled, networkMade.promise]),
+    settled: () => Promise.all([link.settled(), networkMade.promise]),
     node: {
       gateway: () => upkeep.gateway(),
       mtu: () => deviceMtu.current(),

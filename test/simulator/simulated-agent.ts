@@ -261,7 +261,7 @@ export class SimulatedAgent implements Writer {
 
   async add(request: AddRequest): Promise<void> {
     await this.#ask(async ({ handler, server, link }) => {
-      await link.settled;
+      await link.settled();
       await this.#replay(server);
       await server.inTurn(request.containerId, () => handler.add(request));
     });

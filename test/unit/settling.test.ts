@@ -8,14 +8,14 @@ import { FakeClock } from './kube-fakes.ts';
 interface Waiting {
   readonly clock: FakeClock;
   readonly settling: Settling;
-  readonly events: readonly string[];
+  readonly events: string[];
 }
 
 function startWaiting(): Waiting {
   const clock = new FakeClock();
   const events: string[] = [];
   const settling = startSettling(clock, () => events.push('in vain'));
-  void settling.over.then(() => events.push('over'));
+  void settling.over().then(() => events.push('over'));
   return { clock, settling, events };
 }
 
@@ -47,10 +47,15 @@ test('an API that answers lets pods go on at once, and nothing comes after', asy
   assert.equal(clock.pending, 0);
 });
 
-test('an API that is heard after pods went on, and falls silent, was asked in vain as well', async () => {
+test('an API that is heard after pods went on is waited for again, and may be asked in vain as well', async () => {
   const { clock, settling, events } = startWaiting();
   await clock.advance(SILENCE_MS);
+  await settling.over();
   settling.asking();
-  await clock.advance(SILENCE_MS);
-  assert.deepEqual(events, ['over', 'in vain']);
+  void settling.over().then(() => events.push('over again'));
+  await clock.advance(SILENCE_MS - 1);
+  assert.deepEqual(events, ['over']);
+  await clock.advance(1);
+  assert.deepEqual(events, ['over', 'in vain', 'over again']);
+  await settling.over();
 });

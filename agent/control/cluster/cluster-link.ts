@@ -80,7 +80,7 @@ export interface ClusterLink {
   /** Events about the node, told as soon as the API can be reached. */
   readonly events: NodeEvents;
   /** Resolves when it is known whose the blocks are that this node had, or the API has been silent for a while; never rejects. */
-  readonly settled: Promise<void>;
+  settled(): Promise<void>;
   viewChanged(): void;
   poolChanged(): void;
   stop(): Promise<void>;
@@ -348,7 +348,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
     serviceConflict: () => serviceRanges.conflict(),
     serviceRanges: () => serviceRanges.known(),
     events,
-    settled: settling.over,
+    settled: () => settling.over(),
     viewChanged() {
       rival.look(view.current());
       claims?.look(); // before anything else is served: what is another node's now is given out no more

@@ -1,13 +1,13 @@
-// How long pods wait after a start to know whose the node's blocks are: for an API that is away, and then, once it was heard, for its word on
-// the blocks that it listed. An API that falls silent in between keeps no pod waiting for longer.
+// How long pods wait to know whose the node's blocks are: after a start for an API that is away, and, once it was heard, whenever that is, for
+// its word on the blocks that it listed. An API that falls silent in between keeps no pod waiting for longer.
 import type { Clock } from '../../kube/clock.ts';
 
 /** Each of the two. */
 export const SILENCE_MS = 3000;
 
 export interface Settling {
-  /** Resolves once settled or in vain; never rejects. */
-  readonly over: Promise<void>;
+  /** Resolves once settled or in vain, at once when nothing is waited for; never rejects. */
+  over(): Promise<void>;
   /** The API was heard and is asked about the blocks. */
   asking(): void;
   settled(): void;
@@ -16,23 +16,28 @@ export interface Settling {
 
 /** `inVain`: the API was asked and kept silent. */
 export function startSettling(clock: Pick<Clock, 'setTimer'>, inVain: () => void): Settling {
-  const over = Promise.withResolvers<void>();
+  let waiting: PromiseWithResolvers<void> | undefined = Promise.withResolvers<void>();
+  const end = (): void => {
+    waiting?.resolve();
+    waiting = undefined;
+  };
   let isAsking = false;
-  let cancel = clock.setTimer(SILENCE_MS, over.resolve);
+  let cancel = clock.setTimer(SILENCE_MS, end);
   return {
-    over: over.promise,
+    over: () => waiting?.promise ?? Promise.resolve(),
     asking() {
       if (isAsking) return;
       isAsking = true;
+      waiting ??= Promise.withResolvers<void>();
       cancel();
       cancel = clock.setTimer(SILENCE_MS, () => {
         inVain();
-        over.resolve();
+        end();
       });
     },
     settled() {
       cancel();
-      over.resolve();
+      end();
     },
     stop: () => cancel(),
   };

@@ -31,7 +31,7 @@ export interface CniServiceOptions {
   readonly readiness: Readiness;
   readonly node: NodeReadiness;
   /** Pods wait for it: before, a block that this node had may be another's, and the network is not made. */
-  readonly settled: Promise<unknown>;
+  readonly settled: () => Promise<unknown>;
   readonly log: Logger;
   readonly observe: (outcome: CniOutcome, seconds: number) => void;
   readonly stepped: (taken: StepTaken) => void;
@@ -58,7 +58,7 @@ export async function startCniService(options: CniServiceOptions): Promise<CniSe
     },
     waited: (verb, seconds) => options.stepped({ verb, step: 'wait', seconds, isFailed: false }),
     async beforeAdd() {
-      await options.settled;
+      await options.settled();
       await replay();
     },
   });
