@@ -112,6 +112,7 @@ export function startClusterLink(options: ClusterLinkOptions): ClusterLink {
   });
   const settle = (): void => {
     if (claims === undefined || view.current().source === 'snapshot') return;
+    claims.look(); // the view says it before viewChanged() does
     settling.asking();
     if (isIdentityConfirmed && claims.isSettled()) settling.settled();
   };
