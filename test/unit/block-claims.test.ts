@@ -6,7 +6,7 @@ import { OperationError } from '../../agent/operation-error.ts';
 import { formatCidr } from '../../proto/address.ts';
 import { parseCidr, parseIpv4 } from '../../proto/address-text.ts';
 import { QUIET } from './claim-fakes.ts';
-import { STATE, createRig } from './claim-rig.ts';
+import { type Rig, STATE, createRig } from './claim-rig.ts';
 
 test('join: first block and a spare, two writes, and then nothing while idle', async () => {
   const { claims, api, pool, time, settle } = createRig();
@@ -267,8 +267,8 @@ test('an unavailable API is asked at growing intervals; the failure is told once
   assert.deepEqual(events, ['block_claim_failed', 'block_claim_failed', 'block_claimed', 'block_claimed']);
 });
 
-test('a block is not given back before the disk knows that it is not ours any more', async () => {
-  const { api, claims, pool, settle, time, disk } = createRig();
+/** Three blocks, two of them for longer than the node needs. */
+async function leaveOneTooMany({ pool, settle, time }: Rig): Promise<void> {
   await settle();
   pool.fill(pool.blocks[0]!, 62);
   pool.fill(pool.blocks[1]!, 1);
@@ -276,6 +276,12 @@ test('a block is not given back before the disk knows that it is not ours any mo
   pool.used.clear();
   await settle();
   time.now += QUIET;
+}
+
+test('a block is not given back before the disk knows that it is not ours any more', async () => {
+  const rig = createRig();
+  const { api, claims, pool, settle, time, disk } = rig;
+  await leaveOneTooMany(rig);
   disk.writable = false;
   const before = [...api.objects.keys()];
   const delay = await settle();
@@ -289,14 +295,9 @@ test('a block is not given back before the disk knows that it is not ours any mo
 });
 
 test('a give-back that was not answered is repeated until it is known; the block is not used meanwhile', async () => {
-  const { api, pool, settle, time } = createRig();
-  await settle();
-  pool.fill(pool.blocks[0]!, 62);
-  pool.fill(pool.blocks[1]!, 1);
-  await settle();
-  pool.used.clear();
-  await settle();
-  time.now += QUIET;
+  const rig = createRig();
+  const { api, pool, settle, time } = rig;
+  await leaveOneTooMany(rig);
   api.failure = 'UNAVAILABLE';
   const delay = await settle();
   assert.equal(pool.blocks.length, 2);
