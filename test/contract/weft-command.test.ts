@@ -1,7 +1,6 @@
 // The `weft` command against a real status server on loopback: what it writes, and its exit codes.
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -11,31 +10,18 @@ import { COMMANDS } from '../../agent/cli/commands.ts';
 import { createStatusCommand } from '../../agent/cli/commands/status.ts';
 import type { Timing } from '../../agent/cli/watching.ts';
 import { weft } from '../../agent/cli/weft.ts';
-import {
-  type StatusServer,
-  openRefusedStatusServer,
-  openStatusServer,
-} from '../../agent/control/status/status-server.ts';
-import { OperationError } from '../../agent/operation-error.ts';
+import { type StatusServer, openRefusedStatusServer } from '../../agent/control/status/status-server.ts';
 import { VERSION } from '../../agent/version.ts';
 import type { NodeReport } from '../../proto/node-report.ts';
-import { createMapRig } from '../support/map-rig.ts';
 import { ipamReport, nodeReport } from '../support/node-report.ts';
-
-const host = '127.0.0.1';
-const wellReport: NodeReport = {
-  ...nodeReport,
-  peers: nodeReport.peers.slice(1, 2),
-  problems: [],
-  recent: [],
-};
+import { type Ran, freePort, host, openServer, run as runWeft, wellReport } from './weft-stage.ts';
 
 let facts: NodeReport = nodeReport;
 let server: StatusServer;
 let env: Readonly<Record<string, string>>;
 
 before(async () => {
-  server = await openServer({ status: host, metrics: host });
+  server = await openServer({ status: host, metrics: host }, () => facts);
   env = {
     WEAVE_HTTP_ADDR: `${host}:${server.statusPort}`,
     WEAVE_METRICS_ADDR: `0.0.0.0:${server.metricsPort}`,
@@ -44,40 +30,9 @@ before(async () => {
 });
 after(() => server.close());
 
-function openServer(hosts: { readonly status: string; readonly metrics: string }): Promise<StatusServer> {
-  return openStatusServer({
-    source: {
-      facts: () => facts,
-      notReady: () => [],
-      ipam: () => ipamReport,
-      map: () => createMapRig({ names: ['node-b'], seed: 1 }).facts(),
-      metrics: async () => ({ contentType: 'text/plain', text: 'weave_max_ips 1\n' }),
-    },
-    status: { host: hosts.status, port: 0 },
-    metrics: { host: hosts.metrics, port: 0 },
-    failed: (path, error) => assert.fail(`${path}: ${String(error)}`),
-  });
-}
-
-interface Ran {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-async function run(
-  args: readonly string[],
-  environment: Readonly<Record<string, string>> = env,
-): Promise<Ran> {
-  let [out, err] = ['', ''];
-  const code = await weft(args, {
-    env: environment,
-    stdout: { write: (text) => void (out += String(text)), isTerminal: false },
-    stderr: { write: (text) => void (err += String(text)), isTerminal: false },
-    signal: new AbortController().signal,
-  });
-  return { code, out, err };
-}
+/** In the environment of the server, unless told. */
+const run = (args: readonly string[], environment: Readonly<Record<string, string>> = env): Promise<Ran> =>
+  runWeft(args, environment);
 
 const page = async (path: string): Promise<string> =>
   (await fetch(`http://${env['WEAVE_HTTP_ADDR']}${path}`)).text();
@@ -272,7 +227,7 @@ const skip =
 
 describe('an agent that listens on IPv6', { skip }, () => {
   it('is asked by what the settings say, also where that is every address', async () => {
-    const there = await openServer({ status: '::1', metrics: '::' });
+    const there = await openServer({ status: '::1', metrics: '::' }, () => facts);
     try {
       const { code, out } = await run(['report'], {
         ...env,
@@ -439,19 +394,3 @@ describe('weft', () => {
     assert.match(err, /^Usage: weft COMMAND/);
   });
 });
-
-/** A listener that gives every caller the answer and closes. */
-async function freePort(answer = ''): Promise<{ port: number; close: () => Promise<void> }> {
-  const listener = createServer((socket) => {
-    socket.on('error', () => undefined);
-    socket.once('data', () => socket.end(answer));
-  });
-  await new Promise<void>((resolve) => listener.listen(0, host, resolve));
-  const address = listener.address();
-  if (typeof address !== 'object' || address === null)
-    throw new OperationError('no port', { code: 'UNKNOWN' });
-  return {
-    port: address.port,
-    close: () => new Promise((resolve) => listener.close(() => resolve())),
-  };
-}
